@@ -1,0 +1,68 @@
+"""locklib: locks enforced on the path of the write.
+
+The public names, looked up when they are first used (PEP 562), so that `import locklib` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from locklib.core.model import Depth, Lock, Principal, Purpose, Scope
+    from locklib.core.policy import Policy, Route
+    from locklib.errors import ConfigurationError, LockError, LockRefused, StoreUnavailable
+    from locklib.locks import AsyncLocks, Locks
+    from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
+
+__version__ = "0.1.0.dev0"
+
+_HOMES = {
+    "AsyncLocks": "locklib.locks",
+    "AsyncMemoryLockStore": "locklib.stores.memory",
+    "ConfigurationError": "locklib.errors",
+    "Depth": "locklib.core.model",
+    "Lock": "locklib.core.model",
+    "LockError": "locklib.errors",
+    "LockRefused": "locklib.errors",
+    "Locks": "locklib.locks",
+    "MemoryLockStore": "locklib.stores.memory",
+    "Policy": "locklib.core.policy",
+    "Principal": "locklib.core.model",
+    "Purpose": "locklib.core.model",
+    "Route": "locklib.core.policy",
+    "Scope": "locklib.core.model",
+    "StoreUnavailable": "locklib.errors",
+}
+
+__all__ = [
+    "AsyncLocks",
+    "AsyncMemoryLockStore",
+    "ConfigurationError",
+    "Depth",
+    "Lock",
+    "LockError",
+    "LockRefused",
+    "Locks",
+    "MemoryLockStore",
+    "Policy",
+    "Principal",
+    "Purpose",
+    "Route",
+    "Scope",
+    "StoreUnavailable",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'locklib' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only when a name is first asked for
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
