@@ -1,0 +1,1 @@
+"""The stores: they keep rows and publish permits, and know no lock rule."""

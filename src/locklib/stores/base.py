@@ -1,0 +1,148 @@
+"""What a store promises: the protocols that every store implements, and the words for what it stands on.
+
+Knows: `Query`, `Step`, `Done` and `Permit` of the core.
+Must not know: a lock rule, an HTTP message, a framework.
+
+The promise to keep is one sentence: **no foreign change between your read and your commit.** A store reads what the
+query asks for, runs the step on it, carries the outcome out and reports. It may run the step again.
+
+An expired row is dead only once it is removed: who ignores one removes it in the same unit, before reading, and leaves
+a tombstone (`Ended.EXPIRED`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from locklib.core.model import Done, Lock, Permit, Query, Step
+
+__all__ = [
+    "AsyncLockStore",
+    "AsyncPermits",
+    "LockStore",
+    "Nearby",
+    "Permits",
+    "Promises",
+]
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Promises:
+    """What a store stands on, as data. `linearizable` names how far: "process", "host", "network"."""
+
+    store: str
+    linearizable: str
+    survives_worker_kill: bool
+    survives_server_kill: bool
+    survives_power_loss: bool
+    note: str = ""
+
+    def __str__(self) -> str:
+        kept = [
+            name
+            for name, holds in (
+                ("a killed worker", self.survives_worker_kill),
+                ("a killed server", self.survives_server_kill),
+                ("a power loss", self.survives_power_loss),
+            )
+            if holds
+        ]
+        survives = "locks survive " + ", ".join(kept) if kept else "locks are lost with the process"
+        return f"{self.store}: one table per {self.linearizable}; {survives}{'; ' + self.note if self.note else ''}"
+
+
+class Permits(Protocol):
+    """The board on which writers publish what they are at work on (mode *hold*). Never raises for an unknown id."""
+
+    def publish(self, permit: Permit) -> None:
+        """Make `permit` visible to whoever looks after this returns."""
+
+    def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
+        """The live permits of `namespace` that were published before this call and may touch what `lock` covers.
+
+        A superset is allowed: whether one conflicts is a rule of the core.
+        """
+
+    def live(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of `ids` that are still published and within their deadline."""
+
+    def renew(self, permit: Permit) -> None:
+        """Start the deadline of `permit` anew."""
+
+    def end(self, permit: Permit) -> None:
+        """Withdraw `permit`."""
+
+
+class AsyncPermits(Protocol):
+    """`Permits` in async words."""
+
+    async def publish(self, permit: Permit) -> None: ...
+
+    async def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]: ...
+
+    async def live(self, ids: Collection[str]) -> frozenset[str]: ...
+
+    async def renew(self, permit: Permit) -> None: ...
+
+    async def end(self, permit: Permit) -> None: ...
+
+
+class LockStore(Protocol):
+    """A store for sync code (WSGI, jobs, commands)."""
+
+    @property
+    def permits(self) -> Permits: ...
+
+    def transact(self, query: Query, step: Step[R]) -> Done[R]:
+        """Show what `query` asks for to `step` and carry out what it answers, as one atomic unit.
+
+        Whatever `step` raises comes out unchanged, and nothing has changed then.
+        Raises `locklib.errors.StoreUnavailable` if the store cannot answer in time.
+        """
+
+    def promises(self) -> Promises:
+        """What this store stands on, read from the store itself."""
+
+    def close(self) -> None:
+        """Give back what the store holds open. May be called twice."""
+
+
+class AsyncLockStore(Protocol):
+    """A store for async code: the same words."""
+
+    @property
+    def permits(self) -> AsyncPermits: ...
+
+    async def transact(self, query: Query, step: Step[R]) -> Done[R]: ...
+
+    async def promises(self) -> Promises: ...
+
+    async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Nearby(Protocol):
+    """The short way that a store in the process may offer, sync in both kinds.
+
+    `near` answers "is anything near this key?": a plain False means that no lock is rooted at `key` or at any of its
+    ancestors, nor, with `tree`, anywhere under it. True is only a hint: take the general way. `claim_now` publishes,
+    without an await, the permit of a plain write (or, with `tree`, of a removal) of `key`, with the membership of its
+    parent, and gives what `end_now` wants to withdraw it.
+    """
+
+    def near(self, namespace: str, key: str, tree: bool = False) -> bool: ...
+
+    def claim_now(self, namespace: str, key: str, tree: bool = False) -> Any: ...
+
+    def end_now(self, claim: Any) -> None: ...
+
+
+def is_async(store: Any) -> bool:
+    """Whether `store` is of the async kind: decided by its `transact`."""
+    from inspect import iscoroutinefunction  # noqa: PLC0415 - inspect is dear to import and this runs once
+
+    return iscoroutinefunction(getattr(store, "transact", None))
