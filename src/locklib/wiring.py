@@ -1,0 +1,207 @@
+"""From arguments to a policy and a store; what both shells share and neither request nor rule knows.
+
+Knows: the arguments of `LockMiddleware`, store URLs, where randomness comes from.
+Must not know: ASGI or WSGI messages.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from typing_extensions import TypedDict
+
+from locklib.core.admission import OVERRIDES
+from locklib.core.disclosing import Disclosure
+from locklib.core.model import Fact, Held, Lock, Principal, Refusal
+from locklib.core.moves import Chosen, Head
+from locklib.core.paths import MAX_PATH, Folding, is_plain
+from locklib.core.policy import Policy, Route, Timeouts
+from locklib.core.rules import READS, SAFE
+from locklib.errors import ConfigurationError, shown
+from locklib.stores.base import AsyncLockStore, LockStore, Nearby, is_async
+
+__all__ = ["Settings", "chosen", "log", "masked", "new_token", "open_store", "policy_from", "principal_from"]
+
+log = logging.getLogger("locklib")
+
+TELLING = ("if", "lock-token", *OVERRIDES)
+"""Fields that take a plain write off the short way."""
+
+FIELDS = (*TELLING, "accept", "content-type", "depth", "destination", "host", "overwrite", "timeout", "user-agent")
+"""The fields that a `Head` carries."""
+
+PLAIN_WRITES = {"PUT": False, "POST": False, "PATCH": False, "DELETE": True}
+"""Methods that may take the short way, and whether each touches a whole tree."""
+
+NOT_OURS = (
+    *("if", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"),
+    *("content-length", "transfer-encoding", "content-type", "expect", "depth", "destination", "timeout", "lock-token"),
+    *OVERRIDES,
+)
+"""Fields of the caller's that a question of ours does not carry: they speak of the body, or of the state."""
+
+DRAIN = 65_536
+"""Bytes of an unread body that are taken in before an early answer; beyond, the connection is closed (T21)."""
+
+OUTER = frozenset({"CORSMiddleware", "AuthenticationMiddleware", "SessionMiddleware"})
+"""Middleware that belongs outside of locks: who asks must be known, and a refusal must get its CORS fields."""
+
+
+class Settings(TypedDict, total=False):
+    """The keyword arguments of `LockMiddleware`: the fields of `Policy`, documented there."""
+
+    dav: bool
+    routes: Iterable[Route | str | tuple[str, str] | Mapping[str, Any]]
+    timeouts: Timeouts
+    hold_wait: float
+    body_limit: int
+    body_seconds: float
+    key: Callable[[str], str] | None
+    namespace: Callable[[str, str], str] | None
+    folding: Folding
+    public_url: str | None
+    challenge: str | None
+    quirks: Iterable[str]
+    echo_token: bool
+    bodyless_lock: bool
+    disclosure: Callable[[Principal | None, Lock], Disclosure] | None
+    strict_discovery: bool
+    bypass_roles: Iterable[str]
+    ask_application: bool
+    authorize: Callable[[Principal | None, str, str], bool] | None
+    may_lock: Callable[[Principal | None, str], bool] | None
+    may_break: Callable[[Principal | None, Lock], bool] | None
+    may_bypass: Callable[[Principal | None], bool] | None
+    resources: Callable[[str], Fact] | None
+    infinity_on_root: bool | None
+
+
+KNOWN = frozenset(field.name for field in fields(Policy)) - {"identified"}
+
+
+def policy_from(policy: Policy | None, identified: bool, settings: Settings) -> Policy:
+    """A Policy of `settings`, or `policy` itself. Raises ConfigurationError for what is not known or contradicts."""
+    unknown = sorted(set(settings) - KNOWN)
+    if unknown:
+        raise ConfigurationError(f"LockMiddleware has no setting {unknown[0]!r}; it knows {', '.join(sorted(KNOWN))}")
+    if policy is not None and settings:
+        raise ConfigurationError("give either policy= or single settings, not both")
+    if policy is None:
+        return Policy(identified=identified, **settings)  # type: ignore[arg-type]  # Policy makes them frozen
+    if policy.identified != identified:
+        raise ConfigurationError("Policy.identified must say whether principal= is given")
+    return policy
+
+
+def open_store(store: str | LockStore | AsyncLockStore | None, *, asynchronous: bool) -> Any:
+    """The store that a shell of this kind works on: made from a URL, or the given one if it is of the right kind."""
+    if store is None or isinstance(store, str):
+        return _by_url(store or "memory://", asynchronous)
+    if is_async(store) == asynchronous:
+        return store
+    twin = getattr(store, "as_async" if asynchronous else "as_sync", None)
+    if twin is not None:  # a store in the process has both kinds over one table
+        return twin()
+    here, other = ("ASGI", "sync") if asynchronous else ("WSGI", "async")
+    raise ConfigurationError(
+        f"the {here} middleware cannot use the {other} store {type(store).__name__}: give its URL, "
+        f"or the {'async' if asynchronous else 'sync'} class of the same store"
+    )
+
+
+def _by_url(url: str, asynchronous: bool) -> Any:
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
+        from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore  # noqa: PLC0415 - only if used
+
+        return AsyncMemoryLockStore() if asynchronous else MemoryLockStore()
+    raise ConfigurationError(f"store={shown(url)}: this version knows memory:// only")
+
+
+def passing(policy: Policy) -> frozenset[str]:
+    """Methods that no lock concerns, unless there is an `If`."""
+    if any(route.writes is not None for route in policy.routes):
+        return frozenset()
+    safe = SAFE - {"OPTIONS", "PROPFIND"} if policy.dav else SAFE
+    return safe - READS if any(route.reads for route in policy.routes) else safe
+
+
+def short_way(store: object, policy: Policy) -> Nearby | None:
+    """The store's short way, where the policy asks nothing that it does not know of."""
+    special = policy.routes or policy.key or policy.namespace or policy.quirks or policy.folding != Folding()
+    return store if not special and isinstance(store, Nearby) else None
+
+
+def plain_key(path: str, query: str | bytes) -> str | None:
+    """The key of a path that reads in one way only; None: the general way has to look at it."""
+    if "_method=" in query if isinstance(query, str) else b"_method=" in query:
+        return None
+    return path if is_plain(path) and path.isascii() and path.isprintable() and len(path) <= MAX_PATH else None
+
+
+def warn_of_order(app: object) -> None:
+    """Say so, once, where it can be seen that this middleware stands outside of what belongs outside of it."""
+    inner: object | None = app
+    for _ in range(32):
+        name = type(inner).__name__
+        if name in OUTER:
+            log.warning("LockMiddleware is outside of %s; put it inside, next to the application", name)
+            return
+        inner = getattr(inner, "app", None)
+        if inner is None:
+            return
+
+
+def new_token() -> str:
+    """A lock token: urn:uuid with 122 bits from the operating system, version and variant as RFC 9562 has them (T9)."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"urn:uuid:{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def chosen() -> Chosen:
+    return Chosen(new_token(), os.urandom(8).hex(), random.random())  # noqa: S311 - a jitter is no secret
+
+
+def principal_from(user: object) -> Principal | None:
+    """A principal out of what a framework calls its user: a Principal, a name, or an object that knows its name."""
+    if user is None or isinstance(user, Principal):
+        return user
+    if isinstance(user, str):
+        return Principal(user) if user else None
+    if not getattr(user, "is_authenticated", True):
+        return None
+    for attribute in ("identity", "display_name", "username", "name"):
+        name = _attribute(user, attribute)
+        if isinstance(name, str) and name:
+            return Principal(name, frozenset(getattr(user, "roles", ())))
+    raise ConfigurationError(
+        f"principal=: no name was found on {type(user).__name__}; give a callable that returns a name or a Principal"
+    )
+
+
+def _attribute(user: object, name: str) -> object:
+    try:
+        return getattr(user, name, None)
+    except NotImplementedError:  # starlette's BaseUser has `identity` for whoever overrides it
+        return None
+
+
+def masked(token: str) -> str:
+    """A token as logs may show it: the last four characters (T12)."""
+    return "..." + token[-4:]
+
+
+def log_refusal(head: Head, refusal: Refusal) -> None:
+    """One line for each refusal; everything that came from people is escaped (T29)."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    held: Held | None = refusal.held
+    of = "" if held is None else f" lock={masked(held.lock.token)} root={held.lock.root!a}"
+    by = ascii(head.principal.name) if head.principal else "-"
+    log.info("%d %s %s %s by=%s%s", refusal.status, refusal.slug, head.method, ascii(head.path), by, of)
