@@ -126,11 +126,10 @@ def test_another_root_element_is_a_422(root):
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [
-        ("text/plain", b"<a/>"),
+        ("text/html", b"<a/>"),
         ("application/x-www-form-urlencoded", b"scope=shared"),
-        ("application/octet-stream", b"{}"),
+        ("multipart/form-data; boundary=x", b"--x"),
         ("xml", b"<a/>"),
-        (";", b"<a/>"),
         (None, b"scope=shared"),
         (None, b"[]"),
         (None, b""),
@@ -140,6 +139,16 @@ def test_another_root_element_is_a_422(root):
 def test_another_media_type_is_a_415(content_type, body):
     with pytest.raises(UnsupportedBody, match=r"(?i)xml"):
         parse_lockinfo(body, content_type)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain;charset=UTF-8", "application/octet-stream", "application/x-www-form-urlencoded", ";"]
+)
+def test_a_type_that_nobody_chose_is_read_by_its_first_byte(content_type):
+    """What `fetch`, urllib and curl send for a body without a type: the npm package webdav LOCKs as text/plain."""
+    assert parse_lockinfo(b'{"scope": "shared"}', content_type).scope is Scope.SHARED
+    with pytest.raises(UnusableLockInfo):
+        parse_lockinfo(b"<a/>", content_type)
 
 
 # --- the same in JSON ---

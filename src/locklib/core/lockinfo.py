@@ -74,7 +74,7 @@ class Propfind:
 def parse_lockinfo(body: bytes, content_type: str | None) -> LockInfo:
     """What the body of a LOCK asks for.
 
-    content_type: the header as it came; without one the first byte that is not space decides.
+    content_type: the header as it came; where nobody chose it, the first byte that is not space decides.
     Raises BodyTooLarge (413, over 64 KiB), UnsupportedBody (415, neither XML nor JSON), BadLockInfo (400, cannot be
     read) and UnusableLockInfo (422, no such lock). Source: RFC 4918 sections 9.10 and 14.11.
     """
@@ -84,12 +84,16 @@ def parse_lockinfo(body: bytes, content_type: str | None) -> LockInfo:
     return reader(body, charset)
 
 
+UNCHOSEN = frozenset({"", "text/plain", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What clients send that name no type: nothing, or what `fetch` (npm webdav), urllib and curl put for them."""
+
+
 def _reader(body: bytes, content_type: str | None) -> tuple[Callable[[bytes, str | None], LockInfo], str | None]:
     """media-type = type "/" subtype *( OWS ";" OWS parameter )   (RFC 9110 section 8.3.1)."""
-    if content_type is None or not content_type.strip():
-        return _sniffed(body), None
-    media_type, _, parameters = content_type.lower().partition(";")
+    media_type, _, parameters = (content_type or "").lower().partition(";")
     media_type = media_type.strip()
+    if media_type in UNCHOSEN:
+        return _sniffed(body), _charset(parameters)
     if media_type in ("application/xml", "text/xml") or media_type.endswith("+xml"):
         return _from_xml, _charset(parameters)
     if media_type == "application/json" or media_type.endswith("+json"):
@@ -119,7 +123,7 @@ def _sniffed(body: bytes) -> Callable[[bytes, str | None], LockInfo]:
     if start.startswith(b"{"):
         return _from_json
     raise UnsupportedBody(
-        "a LOCK body without Content-Type must begin with < (XML) or { (JSON); send it with its Content-Type"
+        "a LOCK body that names no type must begin with < (XML) or { (JSON); send it with its Content-Type"
     )
 
 
