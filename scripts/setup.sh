@@ -38,7 +38,7 @@ set_up_python() {
 }
 
 # program:package pairs; a program that may not be installed is named here, and the tests that need it fail by name
-PROGRAMS="litmus:litmus cadaver:cadaver node:nodejs npm:npm"
+PROGRAMS="litmus:litmus cadaver:cadaver node:nodejs npm:npm curl:curl"
 
 set_up_programs() {
     local pair program package

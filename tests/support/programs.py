@@ -25,6 +25,7 @@ HOW_TO_GET = {
     "cadaver": "apt-get install cadaver",
     "node": "apt-get install nodejs",
     "npm": "apt-get install npm",
+    "curl": "apt-get install curl",
 }
 
 

@@ -10,6 +10,8 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -31,8 +33,7 @@ def run_demo(host: str, port: int, *, once: bool) -> None:
     Raises `click.ClickException` where the port cannot be had, and where an answer is not as told.
     """
     bound = listener(host, port)
-    _end_on_sigterm()
-    with tempfile.TemporaryDirectory(prefix="locklib-demo-") as directory:
+    with _ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="locklib-demo-") as directory:
         url = url_of(bound)
         try:
             with beside(house_app(Path(directory)), bound):
@@ -69,10 +70,14 @@ def _afterwards(url: str, once: bool) -> None:
     threading.Event().wait()
 
 
-def _end_on_sigterm() -> None:
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
     """Ended from outside, the server and the folder are put away as with Ctrl-C."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

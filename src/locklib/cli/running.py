@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -24,6 +24,7 @@ import uvicorn
 __all__ = ["beside", "foreground", "listener", "url_of"]
 
 START_SECONDS = 30.0
+NOT_STARTED = "the server did not start; what it said stands above"
 
 WHY = {
     errno.EADDRINUSE: "port {port} of {host} is in use; end what listens there, or choose another with --port",
@@ -66,12 +67,10 @@ def server(app: Any, *, log_level: str) -> uvicorn.Server:
 def foreground(app: Any, bound: socket.socket) -> None:
     """Serve until Ctrl-C. Raises `click.ClickException` if the application does not start; the log says why."""
     running = server(app, log_level="info")
-    try:
+    with suppress(KeyboardInterrupt, SystemExit):  # so uvicorn ends after Ctrl-C, and where it does not start
         running.run(sockets=[bound])
-    except KeyboardInterrupt:
-        return
     if not running.started:
-        raise click.ClickException("the server did not start; what it said stands above")
+        raise click.ClickException(NOT_STARTED)
 
 
 @contextmanager
@@ -92,5 +91,5 @@ def _wait_for_start(running: uvicorn.Server, thread: threading.Thread) -> None:
     until = time.monotonic() + START_SECONDS
     while not running.started:
         if not thread.is_alive() or time.monotonic() > until:
-            raise click.ClickException("the server did not start; what it said stands above")
+            raise click.ClickException(NOT_STARTED)
         time.sleep(0.01)

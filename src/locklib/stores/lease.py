@@ -30,8 +30,8 @@ except ImportError:  # pragma: no cover - where there is no fcntl; the tests put
 __all__ = ["Lease", "lease_path", "notices_others"]
 
 CURE = (
-    'Use a store that several processes share (for example store="sqlite:///locks.db"), or run one process with '
-    'threads; processes="allow" gives each process locks of its own, which do not hold against the others.'
+    "The memory store is for one process: run one, with threads, or use a store that several processes share. "
+    'store=MemoryLockStore(processes="allow") gives each process locks of its own, which do not hold against the others.'
 )
 
 
