@@ -12,14 +12,16 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from support import clients, programs, servers
 from support.budget import PARTS, part_of
-from support.threats import Shell
+
+if TYPE_CHECKING:
+    from support.threats import Shell
 
 SLOW_IS_FINE = [HealthCheck.too_slow]
 settings.register_profile(
@@ -65,6 +67,8 @@ def free_port() -> Iterator[int]:
 @pytest.fixture(params=["asgi", "wsgi"])
 def guarded(request: pytest.FixtureRequest) -> Iterator[Callable[..., Shell]]:
     """Makes a `support.threats.Shell`: the test runs once with ASGI, once with WSGI."""
+    from support.threats import Shell
+
     with contextlib.ExitStack() as stack:
 
         def make(*args: Any, **settings: Any) -> Shell:
@@ -84,9 +88,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if REAL_CLIENTS.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.clients)
     if os.environ.get("ALL_SERVERS", "") in ("", "0"):
-        left_out = [item for item in items if item.get_closest_marker("all_servers")]
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("all_servers")])
+        items[:] = [item for item in items if not item.get_closest_marker("all_servers")]
 
 
 @pytest.hookimpl(wrapper=True)

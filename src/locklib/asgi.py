@@ -9,17 +9,13 @@ takes the store's short way.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, TypeAlias
-from urllib.parse import quote
-
-from typing_extensions import Unpack
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from locklib import wiring
 from locklib.core import paths
 from locklib.core.exchange import begin
-from locklib.core.model import Principal
+from locklib.core.model import Done, Permit, Principal
 from locklib.core.moves import (
     Act,
     Answer,
@@ -36,11 +32,12 @@ from locklib.core.moves import (
     Undo,
     Wait,
 )
-from locklib.core.policy import Policy
+from locklib.core.policy import Mode, Policy
 from locklib.errors import ConfigurationError, StoreUnavailable
 from locklib.states import LockState
-from locklib.stores.base import AsyncLockStore, LockStore
+from locklib.stores.base import AsyncLockStore, LockStore, Nearby
 from locklib.wiring import (
+    DIGITS,
     DRAIN,
     PLAIN_WRITES,
     Settings,
@@ -55,6 +52,9 @@ from locklib.wiring import (
     short_way,
     warn_of_order,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["LockMiddleware"]
 
@@ -102,12 +102,19 @@ class LockMiddleware:
         self._ready = False
         self._plain = LockState.plain(self.store, self.policy)
         self._passing = passing(self.policy)
+        self._in_process = isinstance(self.store, Nearby)
         self._near = short_way(self.store, self.policy)
+        self._shorts: Mapping[str, bool] = {}  # until the store is open
+        self.__call__ = self._awaited  # type: ignore[method-assign]  # for servers that look, not for calls
         warn_of_order(app)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Hand the request on: to the application where no lock can concern it, else to a way that looks.
+
+        A plain function that gives back the inner coroutine, so that a request that passes costs no frame of ours.
+        """
         if scope["type"] != "http":
-            return await self._beside(scope, receive, send)
+            return self._beside(scope, receive, send)
         scope["locklib"] = self._plain
         method = scope["method"]
         if method in self._passing:
@@ -115,21 +122,37 @@ class LockMiddleware:
                 if name == b"if":
                     break
             else:
-                return await self.app(scope, receive, send)
-        elif self._near is not None and method in PLAIN_WRITES and self._ready:
+                return self.app(scope, receive, send)
+        elif method in self._shorts:
             for name, _ in scope["headers"]:
                 if name in TELLING:
                     break
             else:
-                key = _plain_key(scope)
+                path = scope["path"]
+                mount = scope.get("root_path")
+                key = plain_key(paths.full_path(mount, path) if mount else path, scope.get("query_string", b""))
                 if key is not None:
-                    return await self._short(scope, receive, send, key, PLAIN_WRITES[method])
-        return await self._general(scope, receive, send)
+                    return self._by_key(scope, receive, send, key)
+        return self._general(scope, receive, send)
+
+    async def _awaited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What servers are shown that ask `app.__call__` whether it is a coroutine function, that is, ASGI 3."""
+        await type(self).__call__(self, scope, receive, send)
+
+    def _by_key(self, scope: Scope, receive: Receive, send: Send, key: str) -> Awaitable[None]:
+        """The short ways, by what the route asks for."""
+        tree = self._shorts[scope["method"]]
+        mode = self.policy.plain_route(key).mode
+        if mode is Mode.HOLD:
+            return self._short(scope, receive, send, key, tree)
+        if mode is Mode.CHECK and self._near is not None and not self._near.near("", key, tree):
+            return self.app(scope, receive, send)
+        return self._general(scope, receive, send)
 
     async def _short(self, scope: Scope, receive: Receive, send: Send, key: str, tree: bool) -> None:
         """A write with nothing near it: published, looked, through. The order is the point (docs/design.md)."""
         near = self._near
-        assert near is not None  # noqa: S101 - the caller has looked
+        assert near is not None  # noqa: S101 - else there are no short ways
         claim = near.claim_now("", key, tree)
         try:
             if not near.near("", key, tree):
@@ -163,6 +186,7 @@ class LockMiddleware:
         if not self.policy.identified:
             log.info("no principal= is given: locks are bearer locks, whoever shows the token holds the lock")
         self._ready = True
+        self._shorts = PLAIN_WRITES if self._near is not None else {}
 
     async def _general(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._ready:
@@ -195,12 +219,6 @@ def _scope_user(scope: Scope) -> Principal | None:
             "principal='user', but nothing has set scope['user']: the authentication middleware belongs outside"
         )
     return principal_from(scope.get("user"))
-
-
-def _plain_key(scope: Scope) -> str | None:
-    mount = scope.get("root_path", "")
-    path = paths.full_path(mount, scope["path"]) if mount else scope["path"]
-    return plain_key(path, scope.get("query_string", b""))
 
 
 class _Request:
@@ -239,8 +257,9 @@ class _Request:
         match move:
             case Act():
                 try:
-                    done = await store.transact(move.query, move.step)
+                    done = await self._transacted(move)
                 except StoreUnavailable:
+                    await self._end(move.query.claim)  # the answer may be what was lost, and the claim stand
                     return move.down()
                 return move.then(done)
             case Look():
@@ -260,29 +279,65 @@ class _Request:
             case Read():
                 return await self._read(move)
 
+    async def _transacted(self, act: Act[Next]) -> Done[Any]:
+        """A store outside the process, once asked, is heard to the end: else nobody would know what to take back."""
+        store = self.middleware.store
+        if self.middleware._in_process:  # it does not give way, so nothing comes between
+            return await store.transact(act.query, act.step)
+        import asyncio  # noqa: PLC0415
+
+        doing: asyncio.Future[Done[Any]] = asyncio.ensure_future(store.transact(act.query, act.step))
+        try:
+            return await asyncio.shield(doing)
+        except asyncio.CancelledError:
+            await _shielded(self._undone(act, doing))
+            raise
+
+    async def _undone(self, act: Act[Next], doing: Awaitable[Done[Any]]) -> None:
+        follows = act.then(await doing)
+        await self._end(follows.permit if isinstance(follows, Proceed) else None)
+        await self._take_back(follows)
+
     async def _take_back(self, move: Next) -> None:
         """Interrupted: leave no claim and no pending lock behind."""
-        store = self.middleware.store
-        if isinstance(move, Act) and move.query.claim is not None:
-            await _shielded(store.permits.end(move.query.claim))
+        if isinstance(move, Act):
+            await self._end(move.query.claim)
         undo: Undo | None = getattr(move, "undo", None)
         if undo is not None:
-            await _shielded(store.transact(*undo))
+            await _shielded(self.middleware.store.transact(*undo))
+
+    async def _end(self, permit: Permit | None) -> None:
+        if permit is None:
+            return
+        ending = self.middleware.store.permits.end(permit)
+        # In the process nothing waits, so nothing can be interrupted, and no task has to be made.
+        await (ending if self.middleware._in_process else _shielded(ending))
 
     async def _wait(self, ids: tuple[str, ...], seconds: float) -> frozenset[str]:
         """Poll the board, seldom at the end of a long wait: LOCKs that wait are rare, writers pay nothing for them."""
+        import asyncio  # noqa: PLC0415 - whoever runs this has it; whoever imports locklib may not
+
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + seconds, 0.001
         while True:
-            left = await self.middleware.store.permits.live(ids)
+            left = await self._live(ids)
             if not left or loop.time() >= until:
                 return left
             await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
             pause = min(pause * 1.5, 0.05)
 
+    async def _live(self, ids: tuple[str, ...]) -> frozenset[str]:
+        """While the store cannot say, none of them has ended."""
+        try:
+            return await self.middleware.store.permits.live(ids)
+        except StoreUnavailable:
+            return frozenset(ids)
+
     # ---- the body ----------------------------------------------------------------------------------------------------
 
     async def _read(self, move: Read) -> Next:
+        import asyncio  # noqa: PLC0415
+
         try:
             async with asyncio.timeout(self.middleware.policy.body_seconds):
                 body = await self._body(move.limit)
@@ -314,8 +369,12 @@ class _Request:
             return True
         if length is None and b"transfer-encoding" not in fields:
             return True
-        if b"expect" in fields or length is None or not length.isdigit() or int(length) > DRAIN:
+        if b"expect" in fields or length is None or not length.isdigit() or len(length) > DIGITS:
             return False
+        if int(length) > DRAIN:
+            return False
+        import asyncio  # noqa: PLC0415
+
         try:
             async with asyncio.timeout(1.0):
                 return await self._body(DRAIN) is not None
@@ -349,6 +408,12 @@ class _Request:
         await self.send({"type": "http.response.body", "body": b"" if self.head.method == "HEAD" else answer.body})
 
     async def _proceed(self, proceed: Proceed) -> None:
+        try:
+            await self._passed_on(proceed)
+        finally:
+            await self._end(proceed.permit)
+
+    async def _passed_on(self, proceed: Proceed) -> None:
         middleware = self.middleware
         if proceed.refusal is not None:
             log_refusal(self.head, proceed.refusal)
@@ -362,16 +427,21 @@ class _Request:
         send: Send = self.send
         if proceed.settle is not None or proceed.amend is not None:
             send = _Watched(self, proceed).send
-        try:
-            await middleware.app(scope, receive, send)
-        finally:
-            if proceed.permit is not None:
-                await _shielded(middleware.store.permits.end(proceed.permit))
+        await middleware.app(scope, receive, send)
 
 
 async def _shielded(doing: Awaitable[object]) -> None:
-    """To the end, even if this request is cancelled meanwhile."""
-    await asyncio.shield(asyncio.ensure_future(doing))
+    """To the end, even if this request is cancelled meanwhile. If the store is down, what stands there runs out."""
+    import asyncio  # noqa: PLC0415
+
+    await asyncio.shield(asyncio.ensure_future(_quiet(doing)))
+
+
+async def _quiet(doing: Awaitable[object]) -> None:
+    try:
+        await doing
+    except StoreUnavailable:
+        log.warning("the store cannot be told that a request has ended; what it holds for it runs out by itself")
 
 
 class _Asking:
@@ -488,6 +558,8 @@ def _scope_for(scope: Scope, move: Call) -> Scope:
         mount = scope.get("root_path", "").rstrip("/")
         holds_mount = not mount or scope["path"].startswith(mount)
         asked["path"] = move.path if holds_mount else move.path.removeprefix(mount)
+        from urllib.parse import quote  # noqa: PLC0415 - for questions about other URLs alone
+
         asked["raw_path"] = quote(asked["path"], safe="/:@!$&'()*+,;=~-._").encode("ascii")
         asked["query_string"] = b""
     return asked

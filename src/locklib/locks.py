@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from locklib.core import rules
 from locklib.core.context import key_of
@@ -31,7 +32,7 @@ from locklib.core.model import (
 )
 from locklib.core.policy import Policy
 from locklib.core.refusing import still_being_written
-from locklib.core.rules import Acquisition, Asker, Granted, Submission, Wish
+from locklib.core.rules import Asker, Granted, NeedMore, Renewal, Submission, Wish
 from locklib.errors import ConfigurationError, LockRefused
 from locklib.stores.base import AsyncLockStore, LockStore, is_async
 from locklib.wiring import new_token, open_store
@@ -87,13 +88,13 @@ class _Words:
     def _listing(self, under: str, limit: int, after: tuple[str, str] | None) -> tuple[Query, Step[tuple[Held, ...]]]:
         return rules.listing(Query(self.namespace, trees=(key_of(self.policy, under),), page=Page(limit, after)))
 
-    def _refresh(self, lock: Lock, timeout: float | None) -> tuple[Query, Step[Acquisition]]:
-        submission = self._submission(lock.root, lock.creator, (), (lock.token,))
+    def _refresh(self, lock: Lock, timeout: float | None) -> tuple[Query, Step[Renewal]]:
+        submission = self._submission(unquote(lock.root), lock.creator, (), (lock.token,))
         lasts = lock.timeout if timeout is None else timeout
         return rules.refresh(lock.key, lasts, submission, namespace=self.namespace)
 
     def _release(self, lock: Lock) -> tuple[Query, Step[Any]]:
-        submission = self._submission(lock.root, lock.creator, (), (lock.token,))
+        submission = self._submission(unquote(lock.root), lock.creator, (), (lock.token,))
         return rules.release(lock.key, lock.token, os.urandom(8).hex(), submission, namespace=self.namespace)
 
 
@@ -164,7 +165,11 @@ class Locks(_Words):
             blocks_reads=blocks_reads,
         )
         submission = self._submission(path, creator, roles, tokens)
-        granted = _granted(self.store.transact(*rules.acquire(wish, submission, namespace=self.namespace)))
+        first = self.store.transact(*rules.acquire(wish, submission, namespace=self.namespace))
+        if isinstance(first.answer, NeedMore):
+            every = rules.acquire(wish, submission, namespace=self.namespace, unlimited=True)
+            first = self.store.transact(*every)
+        granted = _granted(first)
         try:
             self._wait_for_writers(granted, wait)
             done = self.store.transact(*rules.confirm(granted.lock, namespace=self.namespace))
@@ -240,7 +245,11 @@ class AsyncLocks(_Words):
             blocks_reads=blocks_reads,
         )
         submission = self._submission(path, creator, roles, tokens)
-        granted = _granted(await self.store.transact(*rules.acquire(wish, submission, namespace=self.namespace)))
+        first = await self.store.transact(*rules.acquire(wish, submission, namespace=self.namespace))
+        if isinstance(first.answer, NeedMore):
+            every = rules.acquire(wish, submission, namespace=self.namespace, unlimited=True)
+            first = await self.store.transact(*every)
+        granted = _granted(first)
         try:
             await self._wait_for_writers(granted, wait)
             done = await self.store.transact(*rules.confirm(granted.lock, namespace=self.namespace))

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-import random
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import Any
-
-from typing_extensions import TypedDict
+from typing import Any, TypedDict
 
 from locklib.core.admission import OVERRIDES
 from locklib.core.disclosing import Disclosure
 from locklib.core.model import Fact, Held, Lock, Principal, Refusal
 from locklib.core.moves import Chosen, Head
-from locklib.core.paths import MAX_PATH, Folding, is_plain
+from locklib.core.paths import MAX_PATH, Folding
 from locklib.core.policy import Policy, Route, Timeouts
 from locklib.core.rules import READS, SAFE
 from locklib.errors import ConfigurationError, shown
@@ -47,6 +45,9 @@ NOT_OURS = (
 
 DRAIN = 65_536
 """Bytes of an unread body that are taken in before an early answer; beyond, the connection is closed (T21)."""
+
+DIGITS = 18
+"""Digits of a Content-Length that are believed; int() refuses more than 4 300, and no body is that long."""
 
 OUTER = frozenset({"CORSMiddleware", "AuthenticationMiddleware", "SessionMiddleware"})
 """Middleware that belongs outside of locks: who asks must be known, and a refusal must get its CORS fields."""
@@ -133,15 +134,21 @@ def passing(policy: Policy) -> frozenset[str]:
 
 def short_way(store: object, policy: Policy) -> Nearby | None:
     """The store's short way, where the policy asks nothing that it does not know of."""
-    special = policy.routes or policy.key or policy.namespace or policy.quirks or policy.folding != Folding()
+    special = policy.key or policy.namespace or policy.quirks or policy.folding != Folding()
     return store if not special and isinstance(store, Nearby) else None
+
+
+PLAIN_PATH = re.compile(r"(?:/(?!\.)[!$&'()*+,\-.0-9:=@A-Z_a-z~]+)+")
+"""A path that every application reads in the same way. What it does not know, the general way looks at."""
 
 
 def plain_key(path: str, query: str | bytes) -> str | None:
     """The key of a path that reads in one way only; None: the general way has to look at it."""
-    if "_method=" in query if isinstance(query, str) else b"_method=" in query:
-        return None
-    return path if is_plain(path) and path.isascii() and path.isprintable() and len(path) <= MAX_PATH else None
+    if query:
+        text = query if isinstance(query, str) else query.decode("latin-1")
+        if "_method=" in text or "%" in text:  # `%5Fmethod` is a name of it as well
+            return None
+    return path if PLAIN_PATH.fullmatch(path) and len(path) <= MAX_PATH else None
 
 
 def warn_of_order(app: object) -> None:
@@ -165,7 +172,7 @@ def new_token() -> str:
 
 
 def chosen() -> Chosen:
-    return Chosen(new_token(), os.urandom(8).hex(), random.random())  # noqa: S311 - a jitter is no secret
+    return Chosen(new_token(), os.urandom(8).hex(), os.urandom(1)[0] / 256)
 
 
 def principal_from(user: object) -> Principal | None:

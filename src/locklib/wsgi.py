@@ -9,25 +9,26 @@ takes the store's short way.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from io import BytesIO
 from types import TracebackType
-from typing import Any, TypeAlias
-
-from typing_extensions import Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from locklib import wiring
 from locklib.core import paths
 from locklib.core.exchange import begin
 from locklib.core.model import Permit, Principal
 from locklib.core.moves import Act, Answer, Ask, Call, Head, Look, Next, Piece, Proceed, Read, Reply, Undo, Wait
-from locklib.core.policy import Policy
+from locklib.core.policy import Mode, Policy
 from locklib.errors import StoreUnavailable
 from locklib.states import LockState
 from locklib.stores.base import AsyncLockStore, LockStore
 from locklib.wiring import (
+    DIGITS,
     DRAIN,
     PLAIN_WRITES,
     Settings,
@@ -42,6 +43,9 @@ from locklib.wiring import (
     short_way,
     warn_of_order,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __all__ = ["LockMiddleware"]
 
@@ -92,6 +96,7 @@ class LockMiddleware:
         self._plain = LockState.plain(self.store, self.policy)
         self._passing = passing(self.policy)
         self._near = short_way(self.store, self.policy)
+        self._shorts: Mapping[str, bool] = {}  # until the store is open
         warn_of_order(app)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -99,14 +104,21 @@ class LockMiddleware:
         method = environ["REQUEST_METHOD"]
         if method in self._passing and "HTTP_IF" not in environ:
             return self.app(environ, start_response)
-        if method in PLAIN_WRITES and self._near is not None and self._ready:
-            for name in TELLING:
-                if name in environ:
-                    break
-            else:
-                key = plain_key(_path(environ), environ.get("QUERY_STRING", ""))
-                if key is not None:
-                    return self._short(environ, start_response, key, PLAIN_WRITES[method])
+        if method in self._shorts and environ.keys().isdisjoint(TELLING):
+            path = _path(environ) if environ.get("SCRIPT_NAME") else environ.get("PATH_INFO", "")
+            key = plain_key(path, environ.get("QUERY_STRING", ""))
+            if key is not None:
+                return self._by_key(environ, start_response, key)
+        return self._general(environ, start_response)
+
+    def _by_key(self, environ: Environ, start_response: StartResponse, key: str) -> Iterable[bytes]:
+        """The short ways, by what the route asks for."""
+        tree = self._shorts[environ["REQUEST_METHOD"]]
+        mode = self.policy.plain_route(key).mode
+        if mode is Mode.HOLD:
+            return self._short(environ, start_response, key, tree)
+        if mode is Mode.CHECK and self._near is not None and not self._near.near("", key, tree):
+            return self.app(environ, start_response)
         return self._general(environ, start_response)
 
     def _short(self, environ: Environ, start_response: StartResponse, key: str, tree: bool) -> Iterable[bytes]:
@@ -134,6 +146,7 @@ class LockMiddleware:
         if not self.policy.identified:
             log.info("no principal= is given: locks are bearer locks, whoever shows the token holds the lock")
         self._ready = True
+        self._shorts = PLAIN_WRITES if self._near is not None else {}
 
     def _general(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._ready:
@@ -213,6 +226,7 @@ class _Request:
                 try:
                     done = store.transact(move.query, move.step)
                 except StoreUnavailable:
+                    self._end(move.query.claim)  # the answer may be what was lost, and the claim stand
                     return move.down()
                 return move.then(done)
             case Look():
@@ -234,22 +248,32 @@ class _Request:
 
     def _take_back(self, move: Next) -> None:
         """Interrupted: leave no claim and no pending lock behind."""
-        store = self.middleware.store
-        if isinstance(move, Act) and move.query.claim is not None:
-            store.permits.end(move.query.claim)
+        if isinstance(move, Act):
+            self._end(move.query.claim)
         undo: Undo | None = getattr(move, "undo", None)
         if undo is not None:
-            store.transact(*undo)
+            _quietly(self.middleware.store.transact, *undo)
+
+    def _end(self, permit: Permit | None) -> None:
+        if permit is not None:
+            _quietly(self.middleware.store.permits.end, permit)
 
     def _wait(self, ids: tuple[str, ...], seconds: float) -> frozenset[str]:
         """Poll the board, seldom at the end of a long wait: LOCKs that wait are rare, writers pay nothing for them."""
         until, pause = time.monotonic() + seconds, 0.001
         while True:
-            left = self.middleware.store.permits.live(ids)
+            left = self._live(ids)
             if not left or time.monotonic() >= until:
                 return left
             time.sleep(min(pause, max(0.0, until - time.monotonic())))
             pause = min(pause * 1.5, 0.05)
+
+    def _live(self, ids: tuple[str, ...]) -> frozenset[str]:
+        """While the store cannot say, none of them has ended."""
+        try:
+            return self.middleware.store.permits.live(ids)
+        except StoreUnavailable:
+            return frozenset(ids)
 
     # ---- the body ----------------------------------------------------------------------------------------------------
 
@@ -257,7 +281,7 @@ class _Request:
         """The size of the body; None: chunked, it ends where the server says so (`wsgi.input_terminated`)."""
         length = self.environ.get("CONTENT_LENGTH", "")
         if length.isascii() and length.isdigit():
-            return int(length)
+            return int(length) if len(length) < DIGITS else sys.maxsize
         return None if self.environ.get("wsgi.input_terminated") else 0
 
     def _read(self, move: Read) -> Next:
@@ -284,7 +308,8 @@ class _Request:
         length = self._length()
         if self.taken or length is None or not 0 < length <= DRAIN or "HTTP_EXPECT" in self.environ:
             return
-        self.environ["wsgi.input"].read(length)
+        with contextlib.suppress(OSError):  # it does not come: the server will see that for itself
+            self.environ["wsgi.input"].read(length)
 
     # ---- the application ---------------------------------------------------------------------------------------------
 
@@ -313,6 +338,14 @@ class _Request:
         return [b"" if self.head.method == "HEAD" else answer.body]
 
     def _proceed(self, proceed: Proceed) -> Iterable[bytes]:
+        try:
+            body = self._passed_on(proceed)
+        except BaseException:
+            self._end(proceed.permit)
+            raise
+        return body if proceed.permit is None else _finished(body, self._end, proceed.permit)
+
+    def _passed_on(self, proceed: Proceed) -> Iterable[bytes]:
         if proceed.refusal is not None:
             log_refusal(self.head, proceed.refusal)
         environ = self.environ
@@ -322,20 +355,18 @@ class _Request:
             environ[variable(name.lower())] = value
         environ["locklib"] = self.middleware._plain.of(proceed, self.head)
         self._replayed(environ)
-        permits = self.middleware.store.permits
-        try:
-            body = self._answered(proceed, environ)
-        except BaseException:
-            if proceed.permit is not None:
-                permits.end(proceed.permit)
-            raise
-        return body if proceed.permit is None else _finished(body, permits.end, proceed.permit)
-
-    def _answered(self, proceed: Proceed, environ: Environ) -> Iterable[bytes]:
         if proceed.settle is None and proceed.amend is None:
             return self.middleware.app(environ, self.start_response)
         watched = _Watched(self, proceed)
         return watched.run(self.middleware.app(environ, watched.start_response))
+
+
+def _quietly(doing: Callable[..., object], *args: Any) -> None:
+    """If the store is down, what stands there runs out."""
+    try:
+        doing(*args)
+    except StoreUnavailable:
+        log.warning("the store cannot be told that a request has ended; what it holds for it runs out by itself")
 
 
 def _finished(body: Iterable[bytes], end: Callable[[Permit], object], permit: Permit) -> Iterable[bytes]:

@@ -14,13 +14,17 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
+from posixpath import normpath
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from locklib.core.model import Depth, Held, Lock, Outcome, Permit, Query
+from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
 
 __all__ = [
+    "AsyncNoShortWay",
     "Got",
+    "NoShortWay",
     "Things",
     "asgi",
     "asgi_user",
@@ -175,7 +179,8 @@ def environ_of(
     for name, value in _pairs(fields):
         key = name.upper().replace("-", "_")
         key = key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else "HTTP_" + key
-        environ[key] = f"{environ[key]},{value}" if key in environ and key != "HTTP_HOST" else value
+        once = key in ("CONTENT_TYPE", "CONTENT_LENGTH", "HTTP_HOST")
+        environ[key] = value if once or key not in environ else f"{environ[key]},{value}"
     environ.update(more)
     return environ
 
@@ -221,6 +226,21 @@ def run_both(kind: str, app: Any, *request: Any, **more: Any) -> Got:
     return wsgi(app, *request, **more) if kind == "wsgi" else asyncio.run(asgi(app, *request, **more))
 
 
+# ---- stores ----------------------------------------------------------------------------------------------------------
+
+
+class NoShortWay(MemoryLockStore):
+    """Offers no short way, as a store outside the process: every write takes the general one."""
+
+    near = claim_now = end_now = None  # type: ignore[assignment]
+
+
+class AsyncNoShortWay(AsyncMemoryLockStore):
+    """`NoShortWay` for async code."""
+
+    near = claim_now = end_now = None  # type: ignore[assignment]
+
+
 # ---- what is in a store ----------------------------------------------------------------------------------------------
 
 
@@ -253,7 +273,7 @@ class Things:
 
     def handle(self, method: str, path: str, fields: Mapping[str, str], body: bytes) -> int:
         """The status of the answer; `fields` by lower-case name."""
-        path = path.rstrip("/") or "/"
+        path = normpath(path)
         self.heard.append((method, path))
         todo = getattr(self, "do_" + method.lower(), None)
         return 405 if todo is None else todo(path, fields, body)
@@ -302,7 +322,7 @@ class Things:
         to = unquote(urlsplit(fields["destination"]).path).rstrip("/") or "/"
         if path not in self.tree:
             return 404
-        if path in self.under(to) or to in self.under(path):
+        if any((one + "/").startswith(other.rstrip("/") + "/") for one, other in ((path, to), (to, path))):
             return 403
         if not self.has_parent(to):
             return 409
@@ -323,7 +343,8 @@ class Things:
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         fields = {name[5:].lower().replace("_", "-"): value for name, value in environ.items() if name[:5] == "HTTP_"}
         path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        length = environ.get("CONTENT_LENGTH", "")
+        body = environ["wsgi.input"].read(int(length) if length.isdecimal() and len(length) < 10 else 0)
         status = self.handle(environ["REQUEST_METHOD"], path, fields, body)
         start_response(f"{status} -", [("Content-Length", "0")])
         return [b""]

@@ -179,7 +179,9 @@ class Site:
     def _propfind(self, seen: Seen) -> tuple[int, list[tuple[str, str]], bytes]:
         if seen.path not in self.documents:
             return 404, [], b""
-        missing = "<D:propstat><D:prop><D:lockdiscovery/></D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>"
+        missing = (
+            "<D:propstat><D:prop><D:lockdiscovery/></D:prop><D:status>HTTP/1.1 404 Not Found</D:status></D:propstat>"
+        )
         body = (
             '<?xml version="1.0" encoding="utf-8"?><D:multistatus xmlns:D="DAV:"><D:response>'
             f"<D:href>{escape(seen.path)}</D:href>{missing}</D:response></D:multistatus>"
@@ -259,6 +261,7 @@ class Body:
     async def receive(self) -> MutableMapping[str, Any]:
         if self.ended:
             self.calls += 1
+            await asyncio.sleep(5)  # the client waits for its answer
             return {"type": "http.disconnect"}
         if self.delay:
             await asyncio.sleep(self.delay)
@@ -275,26 +278,40 @@ class Body:
         given, self.left = (bytes(kept), b"") if size < 0 else (bytes(kept[:size]), bytes(kept[size:]))
         return given
 
+    def readline(self, size: int = -1) -> bytes:
+        whole = self.read()
+        line, newline, self.left = whole.partition(b"\n")
+        return line + newline
+
 
 class Shell:
     """A `Site` behind LockMiddleware, reached through ASGI or WSGI as a server would reach it.
 
-    bearer: no `principal=`. Everything else goes to LockMiddleware. The store's clock stands still.
+    app: another application in the Site's place. store: to share locks with another Shell. bearer: no `principal=`.
+    Everything else goes to LockMiddleware. The store's clock stands still.
     """
 
-    def __init__(self, kind: str, site: Site | None = None, *, bearer: bool = False, **settings: Any) -> None:
+    def __init__(
+        self,
+        kind: str,
+        site: Site | None = None,
+        *,
+        app: Any = None,
+        store: MemoryLockStore | None = None,
+        bearer: bool = False,
+        **settings: Any,
+    ) -> None:
         self.kind = kind
         self.site = site or Site()
         self.clock = FakeClock()
-        self.store = MemoryLockStore(clock=self.clock, processes="allow")
+        self.store = store or MemoryLockStore(clock=self.clock, processes="allow")
         principal = None if bearer else (lambda request: request.get("who"))
         settings = {"store": self.store, "principal": principal, **settings}
-        self.asgi = self.wsgi = None
         if kind == "asgi":
-            self.app: Any = AsgiLocks(self.site.asgi, **settings)
+            self.app: Any = AsgiLocks(app or self.site.asgi, **settings)
             self.runner = asyncio.Runner()
         else:
-            self.app = WsgiLocks(self.site.wsgi, **settings)
+            self.app = WsgiLocks(app or self.site.wsgi, **settings)
         self.locks = Locks(self.store, policy=self.app.policy)
 
     def close(self) -> None:
@@ -357,8 +374,7 @@ class Shell:
         self.runner.run(self.app(scope, body.receive, send))
         starts = [message for message in messages if message["type"] == "http.response.start"]
         assert len(starts) == 1, messages
-        headers = tuple((name.decode(), value.decode("latin-1")) for name, value in starts[0]["headers"])
-        assert all(name == name.lower() for name, _ in headers)
+        headers = tuple((name.decode().lower(), value.decode("latin-1")) for name, value in starts[0]["headers"])
         out = b"".join(message.get("body", b"") for message in messages[1:])
         return Got(starts[0]["status"], headers, out, touched[0], body.taken)
 

@@ -91,6 +91,11 @@ class Wire:
             return False
         return True
 
+    def finish(self) -> None:
+        """Say that no more will come; a server that lingers until then may end."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+
     def listen(self, answers: int = 1, seconds: float = 5.0) -> list[Heard]:
         """Until there are so many answers (informational ones aside), or the end, or silence for `seconds`."""
         deadline = time.monotonic() + seconds

@@ -7,6 +7,7 @@ Must not know: when a lock opens (`rules`), how a refusal is written (`refusals`
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from locklib.core import paths, refusing, rules, settling
@@ -18,7 +19,7 @@ from locklib.core.fields import (
 from locklib.core.if_header import IfHeader, pristine_if_match
 from locklib.core.model import Done, Held, Permit, Refusal
 from locklib.core.moves import Act, Head, Next, Proceed
-from locklib.core.policy import Mode
+from locklib.core.policy import Mode, Route
 from locklib.core.rules import (
     Admission,
     Admitted,
@@ -41,9 +42,17 @@ def methods_of(head: Head) -> tuple[str, ...]:
     """The method, and what a POST says that it is instead: the stricter of both readings counts (T18)."""
     if head.method != "POST":
         return (head.method,)
-    named = [head.first(name) for name in OVERRIDES]
-    named += [part[8:] for part in head.query.split("&") if part.startswith("_method=")]
-    return ("POST", *(name.strip().upper() for name in named if name and name.strip()))
+    # WSGI servers join two lines by a comma
+    named = [each for name in OVERRIDES for line in head.fields.get(name, ()) for each in line.split(",")]
+    named += [value for name, value in _parameters(head.query) if name == "_method"]
+    return ("POST", *(name.strip().upper() for name in named if name.strip()))
+
+
+def _parameters(query: str) -> Iterator[tuple[str, str]]:
+    """The parameters of a query, decoded; older frameworks part them by `;` too."""
+    for part in query.replace(";", "&").split("&"):
+        name, _, value = part.replace("+", " ").partition("=")
+        yield paths.percent_decode(name), paths.percent_decode(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,6 @@ class Passage:
     need: Need
     submission: Submission
     destination: Target | None
-    proceed: Proceed
 
     @property
     def writes(self) -> bool:
@@ -73,6 +81,8 @@ def through(exchange: Exchange, proceed: Proceed | None = None) -> Next:
     passage = _passage(exchange, proceed or Proceed())
     if isinstance(passage, Refusal):
         return exchange.render(passage)
+    if passage.exchange.route.mode is Mode.EXEMPT:  # and its Destination as well
+        return Proceed()
     unclear = _unclear(passage) if passage.writes else ()
     return _unless_near_a_lock(passage, unclear) if unclear else _admit(passage, NO_FACTS)
 
@@ -83,7 +93,7 @@ def _passage(exchange: Exchange, proceed: Proceed) -> Passage | Refusal:
     destination: Target | None = None
     if any(rules.NEEDS.get(method, (None, None))[1] for method in methods) and head.first("destination") is not None:
         destination = exchange.target(parse_destination(_only(head, "destination")))
-        if destination is None:
+        if destination is None and exchange.route.mode is not Mode.EXEMPT:
             return Refusal(
                 502, "foreign-destination", "Bad Gateway", "the Destination is on another server", exchange.resource
             )
@@ -93,9 +103,11 @@ def _passage(exchange: Exchange, proceed: Proceed) -> Passage | Refusal:
         header = None
     elif header is not None:
         proceed = replace(proceed, drop=proceed.drop | {"if"})
-    need = _need(exchange, methods, destination)
+    beside = exchange.route if destination is None else policy.route(destination.path)
+    need = _need(exchange, methods, destination, beside)
+    exchange = replace(exchange, passing=proceed, route=exchange.route.beside(beside))
     trusting = (destination.key,) if destination and "explorer" in policy.quirks and "MOVE" in methods else ()
-    return Passage(exchange, methods, need, exchange.submission(header, trusting), destination, proceed)
+    return Passage(exchange, methods, need, exchange.submission(header, trusting), destination)
 
 
 def _only(head: Head, name: str) -> str:
@@ -113,16 +125,18 @@ def _forwarded(header: IfHeader, proceed: Proceed) -> Proceed:
     return replace(proceed, drop=proceed.drop | {"if"}, add=(*proceed.add, ("If-Match", if_match)))
 
 
-def _need(exchange: Exchange, methods: tuple[str, ...], destination: Target | None) -> Need:
-    """Everything that the request touches; of several readings, all."""
+def _need(exchange: Exchange, methods: tuple[str, ...], destination: Target | None, beside: Route) -> Need:
+    """Everything that the request touches; of several readings, all. beside: the route of the destination."""
     route, own = exchange.route, Target(exchange.head.path, exchange.key)
     if route.reads and exchange.head.method in rules.READS:
         return Need(keys=(exchange.key,), reads=True)
     need = Need()
     for method in methods:
+        here, there = rules.NEEDS.get(method, rules.WRITE_NEEDS)
         if route.counts_as_write(method):
-            here, there = rules.NEEDS.get(method, rules.WRITE_NEEDS)
-            need = need | _touched(exchange, here, own) | _touched(exchange, there, destination)
+            need = need | _touched(exchange, here, own)
+        if beside.counts_as_write(method):
+            need = need | _touched(exchange, there, destination)
     return need
 
 
@@ -141,6 +155,8 @@ def _touched(exchange: Exchange, touch: Touch | None, target: Target | None) -> 
 def _unclear(passage: Passage) -> tuple[str, ...]:
     """Where to look for locks on behalf of paths that applications read in different ways (T15)."""
     exchange, there = passage.exchange, passage.destination
+    if exchange.policy.key is not None:  # the application has said which resource it is
+        return ()
     folding = exchange.policy.folding
     named = (exchange.head.path,) if there is None else (exchange.head.path, there.path)
     return tuple(paths.unambiguous_part(path, folding) for path in named if paths.ambiguous(path, folding))
@@ -155,7 +171,7 @@ def _unless_near_a_lock(passage: Passage, unclear: tuple[str, ...]) -> Next:
         if not done.answer:
             return _admit(replace(passage, need=passage.need | Need(trees=unclear)), NO_FACTS)
         message = "a lock is near, and the path can be read as more than one resource; use its plain spelling"
-        return exchange.render(refusing.bad_request(exchange.resource, message, slug="ambiguous-path"))
+        return exchange.refuse(refusing.bad_request(exchange.resource, message, slug="ambiguous-path"))
 
     return Act(query, step, then, exchange.unavailable)
 
@@ -163,7 +179,7 @@ def _unless_near_a_lock(passage: Passage, unclear: tuple[str, ...]) -> Next:
 def _admit(passage: Passage, facts: Facts, *, unlimited: bool = False) -> Next:
     exchange = passage.exchange
     if not passage.need.seen and passage.submission.header is None:
-        return passage.proceed
+        return exchange.passing
     claim = _claim(passage) if exchange.route.mode is Mode.HOLD and passage.writes else None
     query, step = rules.admit(
         passage.need, passage.submission, facts, namespace=exchange.namespace, claim=claim, unlimited=unlimited
@@ -199,13 +215,14 @@ def _claim(passage: Passage) -> Permit:
 
 def _admitted(passage: Passage, done: Done[Admission], submitted: tuple[Held, ...]) -> Next:
     fence = max((held.lock.fence for held in submitted), default=done.fence)
+    exchange = passage.exchange
     return replace(
-        passage.proceed,
+        exchange.passing,
         permit=done.permit,
         submitted=submitted,
         fence=fence,
-        settle=settling.after(passage.exchange, passage.methods, passage.destination, done.fence),
-        amend=passage.proceed.amend or settling.echo(passage.exchange, submitted),
+        settle=settling.after(exchange, passage.methods, passage.destination, done.fence),
+        amend=exchange.passing.amend or settling.echo(exchange, submitted),
     )
 
 

@@ -8,13 +8,15 @@ Must not know: which method needs what (`admission`, `locking`, `dav`), how a qu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TypeAlias
+from urllib.parse import unquote
 
 from locklib.core import paths, refusing
 from locklib.core.accepting import Rendering
 from locklib.core.conditions import Target
+from locklib.core.disclosing import Disclosure
 from locklib.core.fields import (
     Destination,
     http_quote,
@@ -34,10 +36,13 @@ from locklib.core.rules import (
 )
 from locklib.errors import BadField, LockError
 
-__all__ = ["MAX_ASKED", "NO_FACTS", "Exchange", "Facts", "key_of", "namespace_of"]
+__all__ = ["MAX_ASKED", "NO_FACTS", "Exchange", "Facts", "key_of", "namespace_of", "without_body"]
 
 MAX_ASKED = 64
 """URLs that are asked for on behalf of one request; more is a 400."""
+
+BARE = Disclosure(token=False, owner=False, reason=False, contact=False, root=False)
+"""Of a lock whose root the asker may not see."""
 
 Facts: TypeAlias = Mapping[str, Fact]
 NO_FACTS: Facts = MappingProxyType({})
@@ -73,6 +78,8 @@ class Exchange:
     namespace: str
     asker: Asker
     rendering: Rendering
+    passing: Proceed = field(default_factory=Proceed)
+    """How the request goes to the application if it is let through, as far as that is known."""
 
     # ---- addresses -------------------------------------------------------------------------------------------------
 
@@ -83,8 +90,9 @@ class Exchange:
 
     @property
     def public_prefix(self) -> str | None:
-        url = self.policy.public_url
-        return None if url is None else "/" + url.partition("://")[2].partition("/")[2].strip("/")
+        """The path of `public_url`; None where it names no more than scheme and host: then paths are the same."""
+        _, slash, path = (self.policy.public_url or "").partition("://")[2].partition("/")
+        return "/" + path.strip("/") if slash else None
 
     def outward(self, path: str) -> str:
         """The decoded `path` of this side as clients address it: dot segments gone, percent-encoded."""
@@ -143,17 +151,21 @@ class Exchange:
 
     # ---- answers ---------------------------------------------------------------------------------------------------
 
+    @property
+    def ours(self) -> bool:
+        """Whether the answer has to be ours: the application knows no LOCK and no UNLOCK, so they never pass."""
+        return self.head.method in ("LOCK", "UNLOCK")
+
     def reply(self, rendered: Rendered, refusal: Refusal | None = None) -> Reply:
         return Reply(Answer(rendered.status, rendered.headers, rendered.body), refusal)
 
-    def render(self, refusal: Refusal) -> Next:
-        """The refusal as an answer, or, on an advisory route, word to the application."""
-        if self.route.advisory:
-            return Proceed(refusal=refusal)
+    def render(self, refusal: Refusal, disclosure: Disclosure | None = None) -> Next:
+        """The refusal as an answer, or, on an advisory route, word to the application. disclosure: None: policy's."""
+        if self.route.advisory and not self.ours:
+            return replace(self.passing, refusal=refusal)
         held = refusal.held
-        rendered = render_refusal(
-            refusal, self.rendering, self.policy.discloses(self.asker.principal, held.lock if held else None)
-        )
+        shown = disclosure or self.policy.discloses(self.asker.principal, held.lock if held else None)
+        rendered = render_refusal(refusal, self.rendering, shown)
         if refusal.status == 401 and self.policy.challenge:
             challenge = ("WWW-Authenticate", self.policy.challenge)
             rendered = replace(rendered, headers=(*rendered.headers, challenge))
@@ -161,7 +173,34 @@ class Exchange:
 
     def refuse(self, refusal: Refusal) -> Next:
         """Permission comes before lock state (RFC 4918 8.1, 8.5): the application's 401 or 403 goes first."""
-        return self.permitted(lambda _: self.render(refusal))
+        if self.route.advisory and not self.ours:
+            return self.render(refusal)
+        return self.permitted(lambda _: self.tell(refusal))
+
+    def tell(self, refusal: Refusal) -> Next:
+        """Render for one who may see the request URL, and so what is locked at or above it.
+
+        A lock elsewhere (at a Destination, on a member) is told only where the application lets the asker see its root
+        too; else the answer is that the resource is locked, and no more (T14).
+        """
+        named = (self.inward(unquote(href)) for href in refusal.hrefs)
+        elsewhere = [path for path in dict.fromkeys(named) if not paths.covers(key_of(self.policy, path), self.key)]
+        return self._told_of(refusal, elsewhere) if len(elsewhere) <= MAX_ASKED else self.render(refusal, BARE)
+
+    def _told_of(self, refusal: Refusal, elsewhere: list[str]) -> Next:
+        policy = self.policy
+        if not elsewhere or not (policy.ask_application or policy.authorize):
+            return self.render(refusal)
+        path, *rest = elsewhere
+        if policy.authorize is not None:
+            allowed = policy.authorize(self.asker.principal, "HEAD", path)
+            return self._told_of(refusal, rest) if allowed else self.render(refusal, BARE)
+
+        def told(answer: Answer) -> Next:
+            hidden = answer.status in (401, 403)
+            return self.render(refusal, BARE) if hidden else self._told_of(refusal, rest)
+
+        return _head(path, told)
 
     def with_remedy(self, refusal: Refusal) -> Refusal:
         """Who may break the lock is told that they may."""
@@ -183,7 +222,9 @@ class Exchange:
         from locklib.errors import StoreUnavailable  # noqa: PLC0415
 
         refusal = refusal_from_error(StoreUnavailable("the lock store cannot answer just now"), self.resource)
-        return Proceed(refusal=refusal) if self.route.fail_open else self.render(refusal)
+        if self.route.fail_open and not self.ours:
+            return replace(self.passing, refusal=refusal)
+        return self.render(refusal)
 
     # ---- questions to the application ------------------------------------------------------------------------------
 
@@ -199,7 +240,7 @@ class Exchange:
 
         def told(answer: Answer) -> Next:
             if answer.status in (401, 403):
-                return Reply(_without_body(answer))
+                return Reply(without_body(answer))
             return then({head.path: _fact(answer)})
 
         return _head(head.path, told)
@@ -246,7 +287,7 @@ def _fact(answer: Answer) -> Fact:
 BODY_FIELDS = frozenset({"content-length", "transfer-encoding", "content-encoding", "content-range", "connection"})
 
 
-def _without_body(answer: Answer) -> Answer:
+def without_body(answer: Answer) -> Answer:
     """The application's refusal of our question, as the answer to the caller: without the body it would have had."""
     kept = tuple((name, value) for name, value in answer.headers if name.lower() not in BODY_FIELDS)
     return Answer(answer.status, (*kept, ("Content-Length", "0")))

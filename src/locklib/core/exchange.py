@@ -7,7 +7,9 @@ Must not know: ASGI or WSGI, how a store works, what a lock means (`rules`), how
 
 from __future__ import annotations
 
-from locklib.core import dav, locking, paths
+import re
+
+from locklib.core import locking, paths
 from locklib.core.accepting import choose_rendering
 from locklib.core.admission import through
 from locklib.core.context import Exchange, key_of, namespace_of
@@ -20,6 +22,9 @@ from locklib.core.rules import (
 from locklib.errors import LockError
 
 __all__ = ["begin"]
+
+# media-type = type "/" subtype parameters; an Office document has "xml" in its name, and is none (RFC 9110 8.3.1)
+XML_TYPE = re.compile(r"[ \t]*(?:application/xml|text/xml|[^;\s]+\+xml)[ \t]*(?:;|$)", re.IGNORECASE)
 
 DAV_AGENTS = (
     "microsoft-webdav",
@@ -42,7 +47,7 @@ def begin(policy: Policy, head: Head, chosen: Chosen) -> Next:
     Never raises for what a client sent: what cannot be read becomes a 400 (or what the error's `status` says).
     """
     route = policy.route(head.path)
-    if route.mode is Mode.EXEMPT or (head.path == "*" and head.method == "OPTIONS"):
+    if (route.mode is Mode.EXEMPT and not _goes_elsewhere(head)) or (head.path == "*" and head.method == "OPTIONS"):
         return Proceed()
     exchange = _exchange(policy, head, chosen, route)
     try:
@@ -51,6 +56,11 @@ def begin(policy: Policy, head: Head, chosen: Chosen) -> Next:
         return _by_intent(exchange)
     except LockError as exc:
         return exchange.error(exc)
+
+
+def _goes_elsewhere(head: Head) -> bool:
+    """Whether the request names a second URL, which may be guarded where its own is not."""
+    return "destination" in head.fields and head.method not in ("LOCK", "UNLOCK")
 
 
 def _exchange(policy: Policy, head: Head, chosen: Chosen, route: Route) -> Exchange:
@@ -68,7 +78,7 @@ def _exchange(policy: Policy, head: Head, chosen: Chosen, route: Route) -> Excha
 
 def shows_dav(head: Head) -> bool:
     """Whether a client that names no media type is taken for a WebDAV client."""
-    if "if" in head.fields or "xml" in (head.first("content-type") or "").lower():
+    if "if" in head.fields or XML_TYPE.match(head.first("content-type") or ""):
         return True
     if head.method in ("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE"):
         return True
@@ -87,10 +97,13 @@ def _by_intent(exchange: Exchange) -> Next:
         return locking.lock(exchange)
     if method == "UNLOCK":
         return locking.unlock(exchange)
-    if exchange.policy.dav and method == "OPTIONS":
-        return dav.options(exchange)
-    if exchange.policy.dav and method == "PROPFIND":
-        return dav.propfind(exchange)
-    if exchange.policy.dav and method == "PROPPATCH":
-        return dav.proppatch(exchange)
+    if exchange.policy.dav and method in ("OPTIONS", "PROPFIND", "PROPPATCH"):
+        return _of_class_2(exchange)
     return through(exchange)
+
+
+def _of_class_2(exchange: Exchange) -> Next:
+    from locklib.core import dav  # noqa: PLC0415 - with what it reads and writes, for `dav=True` alone
+
+    flows = {"OPTIONS": dav.options, "PROPFIND": dav.propfind, "PROPPATCH": dav.proppatch}
+    return flows[exchange.head.method](exchange)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from locklib.core.if_header import ABSOLUTE_URI, SCHEME
-from locklib.core.paths import percent_decode
+from locklib.core.paths import MAX_PATH, percent_decode, too_long
 from locklib.errors import BadField
 
 __all__ = [
@@ -200,7 +200,10 @@ def _simple_ref(field: str, value: str) -> Destination:
         raise BadField(field, value, "an absolute URI with a host, or an absolute path, without a fragment")
     if found[1] is not None and not AUTHORITY.fullmatch(found[1]):
         raise BadField(field, value, "host or host:port after the scheme, without user information")
-    return Destination(found[1], percent_decode(_sent_text(found[2])) or "/", raw)
+    path = percent_decode(_sent_text(found[2])) or "/"
+    if too_long(path):
+        raise BadField(field, value, f"a path of at most {MAX_PATH} characters")
+    return Destination(found[1], path, raw)
 
 
 def _sent_text(path: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from locklib.core import paths, refusing, rules
 from locklib.core.accepting import Rendering
-from locklib.core.context import NO_FACTS, Exchange, Facts
+from locklib.core.context import NO_FACTS, Exchange, Facts, without_body
 from locklib.core.disclosing import Disclosure
 from locklib.core.fields import granted_timeout, parse_depth, parse_lock_token, parse_timeout
 from locklib.core.lockinfo import LockInfo, parse_lockinfo
@@ -22,7 +22,7 @@ from locklib.core.model import Depth, Details, Done, Fact, Held, Lock, Permit, P
 from locklib.core.moves import Act, Answer, Ask, Call, Look, Next, Read, Reply, Undo, Wait
 from locklib.core.policy import Mode
 from locklib.core.refusals import render_granted
-from locklib.core.rules import Acquisition, Granted, NeedFacts, Submission, Wish
+from locklib.core.rules import Acquisition, Granted, NeedFacts, NeedMore, Renewal, Submission, Wish
 from locklib.errors import BadField, BodyTooLarge, LockError, UnsupportedBody
 
 __all__ = ["lock", "unlock"]
@@ -38,7 +38,9 @@ def lock(exchange: Exchange) -> Next:
         try:
             if body is None:
                 raise BodyTooLarge(exchange.policy.body_limit)
-            return _create(exchange, body) if body.strip() else _without_body(exchange)
+            if not body.strip():
+                return _without_body(exchange)
+            return _create(_in_kind(exchange, body), parse_lockinfo(body, exchange.head.first("content-type")))
         except LockError as exc:
             return exchange.error(exc)
 
@@ -49,7 +51,7 @@ def _without_body(exchange: Exchange) -> Next:
     if "if" in exchange.head.fields:
         return _refresh(exchange)
     if exchange.policy.bodyless_lock:
-        return _create(exchange, b"{}")
+        return _create(exchange, LockInfo())
     message = "a LOCK needs a lockinfo body (a new lock), or an If header with a lock token (a refresh)"
     return exchange.render(refusing.bad_request(exchange.resource, message, slug="no-lockinfo"))
 
@@ -67,22 +69,19 @@ class _Locking:
     facts: Facts = field(default_factory=dict)
 
 
-def _create(exchange: Exchange, body: bytes) -> Next:
-    if paths.ambiguous(exchange.head.path, exchange.policy.folding):
+def _create(exchange: Exchange, info: LockInfo) -> Next:
+    if exchange.policy.key is None and paths.ambiguous(exchange.head.path, exchange.policy.folding):
         message = "the path can be read as more than one resource; lock its plain spelling"
         return exchange.render(refusing.bad_request(exchange.resource, message, slug="ambiguous-path"))
-    content_type = None if body == b"{}" else exchange.head.first("content-type")
-    info = parse_lockinfo(body, content_type)
-    # What is asked for tells the language of the answer, where Accept leaves it open.
-    if info.owner_is_xml or body.lstrip()[:1] == b"<":
-        exchange = replace(exchange, rendering=_rendering_for_xml(exchange))
     locking = _Locking(exchange, _wish(exchange, info), exchange.submission(exchange.if_header()))
     return _if_known(exchange, lambda: _if_allowed(locking))
 
 
-def _rendering_for_xml(exchange: Exchange) -> Rendering:
+def _in_kind(exchange: Exchange, body: bytes) -> Exchange:
+    """The language of the question is that of the answer, where Accept leaves it open."""
     accept = exchange.head.first("accept")
-    return Rendering.XML if accept is None or accept.strip() == "*/*" else exchange.rendering
+    is_open = accept is None or accept.strip() == "*/*"
+    return replace(exchange, rendering=Rendering.XML) if is_open and body.lstrip()[:1] == b"<" else exchange
 
 
 def _wish(exchange: Exchange, info: LockInfo) -> Wish:
@@ -135,11 +134,7 @@ def _if_allowed(locking: _Locking) -> Next:
     exchange, wish = locking.exchange, locking.wish
     policy = exchange.policy
     infinity_on_root = policy.dav if policy.infinity_on_root is None else policy.infinity_on_root
-    if (
-        wish.depth is Depth.INFINITY
-        and not infinity_on_root
-        and exchange.head.path.strip("/") == exchange.head.mount.strip("/")
-    ):
+    if wish.depth is Depth.INFINITY and not infinity_on_root and _is_root(exchange):
         message = "a lock with Depth infinity on the root would shut everybody out; lock a part, or use Depth: 0"
         return exchange.render(refusing.forbidden(exchange.resource, message, slug="infinity-on-root"))
     if policy.may_lock is not None and not policy.may_lock(exchange.asker.principal, exchange.head.path):
@@ -147,9 +142,18 @@ def _if_allowed(locking: _Locking) -> Next:
     return exchange.permitted(lambda facts: _acquire(replace(locking, facts=facts)))
 
 
-def _acquire(locking: _Locking) -> Next:
+def _is_root(exchange: Exchange) -> bool:
+    """Whether the URL is the mount root, in whatever spelling."""
+    folding = exchange.policy.folding
+    root = paths.canonical(exchange.head.mount or "/", folding)
+    return exchange.key == "/" or paths.canonical(exchange.head.path, folding) == root
+
+
+def _acquire(locking: _Locking, *, unlimited: bool = False) -> Next:
     exchange, wish = locking.exchange, locking.wish
-    query, step = rules.acquire(wish, locking.submission, locking.facts, namespace=exchange.namespace)
+    query, step = rules.acquire(
+        wish, locking.submission, locking.facts, namespace=exchange.namespace, unlimited=unlimited
+    )
 
     def then(done: Done[Acquisition]) -> Next:
         match done.answer:
@@ -159,8 +163,10 @@ def _acquire(locking: _Locking) -> Next:
             case NeedFacts(asked):
                 again: Callable[[Facts], Next] = lambda facts: _acquire(replace(locking, facts=facts))  # noqa: E731
                 return exchange.facts(asked, again, locking.facts)
+            case NeedMore():
+                return _acquire(locking, unlimited=True)
             case refusal:
-                return exchange.render(exchange.with_remedy(refusal))
+                return exchange.tell(exchange.with_remedy(refusal))
 
     return Act(query, step, then, exchange.unavailable)
 
@@ -201,11 +207,14 @@ def _give_up(locking: _Locking, granted: Granted, answer: Next) -> Next:
 
 
 def _is_it_mapped(locking: _Locking, granted: Granted) -> Next:
-    """Asked after the grant, for until then others could make or remove the resource (RFC 4918 7.3, 9.10.4)."""
+    """Asked after the grant, for until then others could make or remove the resource (RFC 4918 7.3, 9.10.4).
+
+    Where nothing is made it is only a matter of 200 or 201, and what was learned before the grant is good enough.
+    """
     exchange = locking.exchange
     path = exchange.head.path
     first = locking.facts.get(path)
-    if first is not None and first.mapped:
+    if first is not None and first.mapped and not exchange.policy.dav:
         return _confirm(locking, granted, 200)
     undo = _undo(exchange, granted.lock)
 
@@ -232,11 +241,22 @@ def _make_empty(locking: _Locking, granted: Granted) -> Next:
             return _confirm(locking, granted, 201)
         if answer.status == 412:  # somebody else's PUT came first: it is mapped now
             return _confirm(locking, granted, 200)
-        return _give_up(locking, granted, Reply(answer))
+        return _give_up(locking, granted, Reply(_whole(answer, limit)))
 
-    empty = (("If-None-Match", "*"), ("Content-Length", "0"))
     limit = exchange.policy.body_limit
+    empty = (("If-None-Match", "*"), ("Content-Length", "0"))
     return Call("PUT", exchange.head.path, told, empty, limit, _undo(exchange, granted.lock))
+
+
+FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
+
+
+def _whole(answer: Answer, limit: int) -> Answer:
+    """The application's failure as it is passed on: framed anew, and without a body of which only a part was kept."""
+    if len(answer.body) >= limit:
+        return without_body(answer)
+    kept = tuple((name, value) for name, value in answer.headers if name.lower() not in FRAMING)
+    return Answer(answer.status, kept, answer.body)
 
 
 def _confirm(locking: _Locking, granted: Granted, status: int) -> Next:
@@ -291,7 +311,7 @@ def _refresh(exchange: Exchange) -> Next:
 def _refreshing(exchange: Exchange, timeout: float, submission: Submission, facts: Facts) -> Next:
     query, step = rules.refresh(exchange.key, timeout, submission, facts, namespace=exchange.namespace)
 
-    def then(done: Done[Acquisition]) -> Next:
+    def then(done: Done[Renewal]) -> Next:
         match done.answer:
             case Granted() as granted:
                 return _answer(exchange, replace(granted, lock=done.rows[0]), 200, refreshed=True)

@@ -124,10 +124,10 @@ class Lock:
     `key` is the canonical key of the lock root; `root` gives it as addressed. `creator` is the authenticated principal
     that made it, None for a bearer lock (the token alone opens it). `timeout` is the granted duration in seconds,
     math.inf where policy allows no end; `created_at` and `expires_at` are instants by the store's clock; `fence` grows
-    with each grant.
+    with each grant. `repr` leaves the token out, for it ends up in logs and traces (T12).
     """
 
-    token: str
+    token: str = field(repr=False)
     key: str
     depth: Depth = Depth.INFINITY
     scope: Scope = Scope.EXCLUSIVE
@@ -169,7 +169,7 @@ class Tombstone:
     released or refreshed it, so that a request sent twice finds its own effect.
     """
 
-    token: str
+    token: str = field(repr=False)
     key: str
     root: str
     creator: str | None
@@ -215,7 +215,7 @@ class Permit:
     keys: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
     memberships: tuple[str, ...] = ()
-    tokens: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = field(default=(), repr=False)
     creator: str | None = None
     lasts: float = inf
 
@@ -235,7 +235,7 @@ class Query:
     paths: locks rooted at each key or at any of its ancestors. trees: locks rooted at or below each key, in the order
     of (key, token). tokens: these locks wherever they are rooted, and with `tombstones` the tombstones of these tokens.
     scopes, purposes, not_creator: only rows found through `paths` and `trees` that match matter (None: all).
-    limit: at most so many *roots* per tree (None: all); if there are more, `Snapshot.more` is True.
+    limit: at most so many *roots* per tree (None: all), any of them; if there are more, `Snapshot.more` is True.
     tickets: the tickets that wait on `paths`. counts: fill `Snapshot.counts`, for `count_creator`.
     page: the listing of `trees`, a page of it. claim: a permit to publish *before* looking; it stays published only
     if the outcome keeps it. writes: whether the step may change anything; a store may refuse changes without it.
@@ -269,7 +269,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a store shows: only what is alive by its clock. `fence` is the last fence handed out in the namespace."""
+    """What a store shows: only what is alive by its clock. `fence` is the last fence that the store handed out."""
 
     locks: tuple[Held, ...] = ()
     fence: int = 0
@@ -289,7 +289,8 @@ class Snapshot:
 class Put:
     """A row to write. `lasts` is its life from now in seconds (inf: no end); the store fills in `expires_at`.
 
-    grant: the store also fills in `created_at` and the next `fence` (a new lock); else both stay as the row has them.
+    grant: the store also fills in `created_at` and the next `fence` (a new lock); else both stay as the row has them,
+    and a token that the store does not know is stored as given.
     """
 
     lock: Lock

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 from locklib.core.model import Fact, Lock, Principal
@@ -67,7 +67,25 @@ class Route:
             object.__setattr__(self, "writes", frozenset(method.upper() for method in self.writes))
 
     def counts_as_write(self, method: str) -> bool:
+        if self.mode is Mode.EXEMPT:
+            return False
         return method not in SAFE if self.writes is None else method in self.writes
+
+    def beside(self, other: Route) -> Route:
+        """For a request that touches both, or may be read as either: the stricter of the two in each respect."""
+        if other is self or other.mode is Mode.EXEMPT:
+            return self
+        if self.mode is Mode.EXEMPT:
+            return other
+        writes = None if self.writes is None or other.writes is None else self.writes | other.writes
+        return replace(
+            self,
+            mode=min(self.mode, other.mode, key=STRICTNESS.__getitem__),
+            writes=writes,
+            reads=self.reads or other.reads,
+            fail_open=self.fail_open and other.fail_open,
+            advisory=self.advisory and other.advisory,
+        )
 
     def matches(self, path: str) -> bool:
         if not isinstance(self.path, str):
@@ -93,7 +111,7 @@ class Timeouts:
 
 EVERYTHING = Route("/")
 NOTHING = Route("/", Mode.EXEMPT)
-STRICTNESS = {Mode.HOLD: 0, Mode.FENCE: 1, Mode.CHECK: 2, Mode.EXEMPT: 3}
+STRICTNESS = {Mode.HOLD: 0, Mode.FENCE: 1, Mode.CHECK: 2}
 
 
 @dataclass(frozen=True)
@@ -179,10 +197,17 @@ class Policy:
         if is_plain(path) and self.folding.plain:
             return self._first(path)
         every = (self._first(reading) for reading in (*readings(path, self.folding), path))
-        return min(every, key=lambda route: STRICTNESS[route.mode])
+        return reduce(Route.beside, every)
 
     def _first(self, path: str) -> Route:
-        return next((route for route in self.routes if route.matches(path)), NOTHING)
+        for route in self.routes:
+            if route.matches(path):
+                return route
+        return NOTHING
+
+    def plain_route(self, key: str) -> Route:
+        """`route` for a path that is known to read in one way only, and where nothing is folded."""
+        return self._first(key) if self.routes else EVERYTHING
 
     def bypasses(self, principal: Principal | None) -> bool:
         if self.may_bypass is not None:

@@ -221,7 +221,10 @@ class Granted:
 
 
 Admission: TypeAlias = Admitted | Refusal | NeedFacts | NeedMore
-Acquisition: TypeAlias = Granted | Refusal | NeedFacts
+Renewal: TypeAlias = Granted | Refusal | NeedFacts
+Acquisition: TypeAlias = Renewal | NeedMore
+TOLD = 100
+"""Locks in the way that a refused LOCK of a whole tree is told of, so that its cost has a bound."""
 NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
 
 
@@ -263,6 +266,10 @@ class _Covering:
         ]
         return above + by_root.get(key, [])
 
+    def below(self, key: str) -> list[Held]:
+        """The locks that cover whatever may be under `key` without a lock of its own."""
+        return [held for held in self.over(key) if held.lock.depth is Depth.INFINITY]
+
     def roots_in(self, tree: str) -> list[str]:
         return [root for root in self._by_root if covers(tree, root)]
 
@@ -303,7 +310,7 @@ def admit(
     def step(snapshot: Snapshot) -> Outcome[Admission]:
         verdict = submission.verdict(snapshot, facts)
         covering = _Covering(_relevant(snapshot, need))
-        blocked = _blocked(_touched(need, covering), covering, submission)
+        blocked = [*_blocked(_touched(need, covering), covering, submission), *_below(need, covering, submission)]
         creating, unknown = _creations(need, covering, submission, facts)
         if not verdict.true and not verdict.needs:
             return Outcome(refusing.failed_condition(submission.resource, snapshot.tombstones))
@@ -334,6 +341,12 @@ def _touched(need: Need, covering: _Covering) -> list[str]:
 
 def _blocked(keys: Iterable[str], covering: _Covering, submission: Submission) -> list[Held]:
     return [held for key in dict.fromkeys(keys) for held in _blocking(covering.over(key), submission)]
+
+
+def _below(need: Need, covering: _Covering, submission: Submission) -> list[Held]:
+    """What blocks the members of a tree that have no lock of their own: a token of depth 0 opens only its root."""
+    roots = dict.fromkeys(root for tree in need.trees for root in (tree, *covering.roots_in(tree)))
+    return [held for root in roots for held in _blocking(covering.below(root), submission)]
 
 
 def _creations(
@@ -387,9 +400,18 @@ class Wish:
 
 
 def acquire(
-    wish: Wish, submission: Submission, facts: Mapping[str, Fact] = NO_FACTS, *, namespace: str = ""
+    wish: Wish,
+    submission: Submission,
+    facts: Mapping[str, Fact] = NO_FACTS,
+    *,
+    namespace: str = "",
+    unlimited: bool = False,
 ) -> tuple[Query, Step[Acquisition]]:
-    """May `wish` be granted? (RFC 4918 sections 6.1, 6.2, 7.5, 9.10.) Answers Granted, Refusal or NeedFacts."""
+    """May `wish` be granted? (RFC 4918 sections 6.1, 6.2, 7.5, 9.10.)
+
+    unlimited: see every root of the tree (after `NeedMore`); a refusal never needs that many, nor tells of them.
+    Answers Granted, Refusal, NeedFacts or NeedMore.
+    """
     lock = _lock_of(wish, submission.asker)
     parents = wish.creation.parents if wish.creation else ()
     query = Query(
@@ -397,6 +419,7 @@ def acquire(
         paths=(wish.key, *parents),
         trees=(wish.key,) if wish.depth is Depth.INFINITY else (),
         tokens=tuple(dict.fromkeys((wish.token, *submission.tokens))),
+        limit=None if unlimited else len(submission.tokens) + TOLD,
         tombstones=bool(submission.tokens),
         writes=True,
     )
@@ -409,6 +432,8 @@ def acquire(
         if not verdict.true and not verdict.needs:
             return Outcome(refusing.failed_condition(submission.resource, snapshot.tombstones))
         conflicts = [held for held in snapshot.locks if _conflicts(lock, held, submission)]
+        if snapshot.more and not conflicts and not unlimited:
+            return Outcome(NeedMore())
         members, unknown = _gained(wish, snapshot, submission, facts)
         asked = tuple(dict.fromkeys((*verdict.needs, *(() if conflicts and verdict.true else unknown))))
         if asked:
@@ -512,14 +537,23 @@ def permits_in_the_way(lock: Lock, permits: Iterable[Permit], others: Iterable[H
 
 
 def _waits_for(lock: Lock, permit: Permit, shared: Sequence[Lock]) -> bool:
-    touched = [key for key in (*permit.keys, *permit.memberships) if lock_covers(lock, key)]
-    touched += [key for key in permit.trees if lock_covers(lock, key) or covers(key, lock.key)]
+    touched = [(key, False) for key in (*permit.keys, *permit.memberships) if lock_covers(lock, key)]
+    for tree in permit.trees:
+        if covers(tree, lock.key):
+            touched.append((lock.key, lock.depth is Depth.INFINITY))
+        elif lock_covers(lock, tree):
+            touched.append((tree, True))
     return bool(touched) and not any(_lets_in(beside, permit, touched) for beside in shared)
 
 
-def _lets_in(beside: Lock, permit: Permit, touched: Sequence[str]) -> bool:
+def _lets_in(beside: Lock, permit: Permit, touched: Iterable[tuple[str, bool]]) -> bool:
+    """touched: what the lock and the writer have in common, as keys, and whether with everything under each."""
     mine = beside.creator is None or beside.creator == permit.creator
-    return mine and beside.token in permit.tokens and all(lock_covers(beside, key) for key in touched)
+    return mine and beside.token in permit.tokens and all(_has(beside, key, tree) for key, tree in touched)
+
+
+def _has(lock: Lock, key: str, tree: bool) -> bool:
+    return lock_covers(lock, key) and (not tree or lock.depth is Depth.INFINITY)
 
 
 # ---- refresh and UNLOCK --------------------------------------------------------------------------------------------
@@ -527,14 +561,14 @@ def _lets_in(beside: Lock, permit: Permit, touched: Sequence[str]) -> bool:
 
 def refresh(
     key: str, timeout: float, submission: Submission, facts: Mapping[str, Fact] = NO_FACTS, *, namespace: str = ""
-) -> tuple[Query, Step[Acquisition]]:
+) -> tuple[Query, Step[Renewal]]:
     """LOCK without a body: start the life of one held lock anew (RFC 4918 section 9.10.2).
 
     key: of the request URL, which has to be in the lock's scope. Answers Granted, Refusal or NeedFacts.
     """
     query = Query(namespace, paths=(key,), tokens=submission.tokens, tombstones=True, writes=True)
 
-    def step(snapshot: Snapshot) -> Outcome[Acquisition]:
+    def step(snapshot: Snapshot) -> Outcome[Renewal]:
         named = [held for held in snapshot.locks if _named(held, key, submission)]
         verdict = submission.verdict(snapshot, facts)
         if verdict.needs:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import unquote
 
 from locklib.core import rules
 from locklib.core.conditions import Target, lock_covers
@@ -84,6 +83,8 @@ def _ended_unmapped(exchange: Exchange, trees: Trees) -> Next:
 
 
 def _end_if_unmapped(exchange: Exchange, locks: Iterable[Lock], then: Callable[[], Next]) -> Next:
+    from urllib.parse import unquote  # noqa: PLC0415 - for what follows COPY, MOVE and 207 alone
+
     by_path: dict[str, list[Lock]] = {}
     for lock in locks:
         by_path.setdefault(exchange.inward(unquote(lock.root)), []).append(lock)

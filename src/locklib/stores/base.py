@@ -23,6 +23,7 @@ __all__ = [
     "AsyncPermits",
     "LockStore",
     "Nearby",
+    "Opens",
     "Permits",
     "Promises",
 ]
@@ -122,6 +123,17 @@ class AsyncLockStore(Protocol):
     async def promises(self) -> Promises: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """A store that has something to make sure of before its first use, such as a lease."""
+
+    def open(self) -> None:
+        """Called by the shells at start, and again before a first request. Cheap the second time.
+
+        Raises `locklib.errors.ConfigurationError` if this store cannot be used here; the message names the cure.
+        """
 
 
 @runtime_checkable

@@ -7,7 +7,8 @@ Publishing, renewing and ending take no mutex: each is one operation on one dict
 in one cell, so that a renewal that comes after the end writes into a list nobody holds, and cannot bring it back.
 
 A plain write (`claim_now`) is put down as bare words and becomes a `Permit` only when a LOCK asks, which is rare: its
-claim is the list itself, found by identity, and gets a name when it is first shown.
+claim is the tuple itself, found by identity, and gets a name when it is first shown. It has no deadline: its writer is
+in this process and withdraws it in a `finally`, however long the write takes.
 """
 
 from __future__ import annotations
@@ -19,11 +20,9 @@ from typing import TypeAlias
 from locklib.core.model import Depth, Lock, Permit
 from locklib.core.paths import is_below, parent
 
-__all__ = ["PLAIN_LASTS", "AsyncMemoryPermits", "Board", "Claim", "MemoryPermits"]
+__all__ = ["AsyncMemoryPermits", "Board", "Claim", "MemoryPermits"]
 
-PLAIN_LASTS = 3_600.0
-
-Claim: TypeAlias = list[tuple[str, str, bool, float]]  # one cell: namespace, key, tree, deadline
+Claim: TypeAlias = tuple[str, str, bool]  # namespace, key, tree
 
 
 def is_under(key: str, root: str) -> bool:
@@ -75,7 +74,7 @@ class Board:
             entry[0] = (permit, self._clock() + permit.lasts)
 
     def claim_now(self, namespace: str, key: str, tree: bool = False) -> Claim:
-        claim = [(namespace, key, tree, self._clock() + PLAIN_LASTS)]
+        claim = (namespace, key, tree)
         self.plain[id(claim)] = claim
         return claim
 
@@ -86,7 +85,7 @@ class Board:
         """Those past their deadline are removed: who ignores a permit takes it off the board."""
         now = self._clock()
         with self._mutex:
-            permits = [*self._published(now), *self._claimed(namespace, now)]
+            permits = [*self._published(now), *self._claimed(namespace)]
         return tuple(permit for permit in permits if permit.namespace == namespace and may_touch(permit, lock))
 
     def _published(self, now: float) -> Iterator[Permit]:
@@ -97,15 +96,13 @@ class Board:
             else:
                 self.end(permit)
 
-    def _claimed(self, namespace: str, now: float) -> Iterator[Permit]:
+    def _claimed(self, namespace: str) -> Iterator[Permit]:
         """Permits for the plain writes of `namespace`; names of writes that have ended are forgotten."""
         self._shown = {name: claim for name, claim in self._shown.items() if id(claim) in self.plain}
         self._names = {id(claim): name for name, claim in self._shown.items()}
         for claim in list(self.plain.values()):
-            of, key, tree, deadline = claim[0]
-            if deadline <= now:
-                self.end_now(claim)
-            elif of == namespace:
+            of, key, tree = claim
+            if of == namespace:
                 yield _plain_permit(self._name(claim), of, key, tree)
 
     def _name(self, claim: Claim) -> str:
@@ -125,7 +122,7 @@ class Board:
         if entry is not None:
             return entry[0][1] > now
         claim = self._shown.get(name)
-        return claim is not None and id(claim) in self.plain and claim[0][3] > now
+        return claim is not None and id(claim) in self.plain
 
 
 def _plain_permit(name: str, namespace: str, key: str, tree: bool) -> Permit:
@@ -136,7 +133,6 @@ def _plain_permit(name: str, namespace: str, key: str, tree: bool) -> Permit:
         keys=(key,),
         trees=(key,) if tree else (),
         memberships=() if above is None else (above,),
-        lasts=PLAIN_LASTS,
     )
 
 

@@ -31,7 +31,7 @@ __all__ = ["Lease", "lease_path", "notices_others"]
 
 CURE = (
     "The memory store is for one process: run one, with threads, or use a store that several processes share. "
-    'store=MemoryLockStore(processes="allow") gives each process locks of its own, which do not hold against the others.'
+    'store=MemoryLockStore(processes="allow") gives each process locks of its own, which do not hold against others.'
 )
 
 

@@ -18,7 +18,7 @@ from uuid import uuid4
 from locklib.core.model import Done, Lock, Outcome, Permit, Put, Query, Snapshot, Step
 from locklib.stores.base import AsyncLockStore, LockStore, Nearby, Promises, is_async
 
-__all__ = ["Clock", "FakeClock", "Kit", "is_under", "matches", "new", "place"]
+__all__ = ["Clock", "FakeClock", "Kit", "is_under", "matches", "new", "place", "sole"]
 
 R = TypeVar("R")
 
@@ -154,6 +154,14 @@ class Kit:
     def everything(self, namespace: str) -> dict[str, Lock]:
         """All locks under "/", by token."""
         return {held.lock.token: held.lock for held in self.look(namespace, trees=("/",)).locks}
+
+
+def sole(found: Iterable[R]) -> R:
+    """The one that was found. Raises `AssertionError` if there are none or several."""
+    every = list(found)
+    if len(every) != 1:
+        raise AssertionError(f"expected exactly one, found {len(every)}: {every!r}")
+    return every[0]
 
 
 def new(key: str, token: str | None = None, **fields: Any) -> Lock:
