@@ -54,7 +54,8 @@ def test_help_tells_of_every_command(args: list[str]):
 
 
 @pytest.mark.parametrize("command", [["serve", "."], ["demo"]], ids=["serve", "demo"])
-def test_a_port_in_use_is_named_with_what_to_do(command: list[str]):
+def test_a_port_in_use_is_named_with_what_to_do(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = invoke(*command, "--port", port)
@@ -190,8 +191,11 @@ def test_ctrl_c_ends_the_server_well(tmp_path: Path):
 
 
 @pytest.mark.parametrize("command", [["serve", "."], ["demo", "--once"]], ids=["serve", "demo"])
-def test_an_application_that_does_not_start_is_an_exit_status(command: list[str]):
+def test_an_application_that_does_not_start_is_an_exit_status(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """There is no directory for the lease, so the memory store cannot tell whether it is alone."""
+    monkeypatch.chdir(tmp_path)
     code = "import locklib.stores.lease as lease; lease.lease_path = lambda *_: '/nonexistent/lease'"
     done = program("-c", f"{code}; from locklib.cli import main; main()", *command, "--port", "0")
     assert done.returncode == 1

@@ -14,6 +14,7 @@ from locklib.core.model import Fact, Lock, Outcome, Put, Query
 from locklib.core.moves import Act, Answer, Ask, Call, Chosen, Head, Proceed, Read, Reply
 from locklib.core.policy import Policy, Route
 from locklib.stores.memory import MemoryLockStore
+from support.direct import permits_in
 
 NS = {"D": "DAV:"}
 
@@ -107,7 +108,7 @@ def test_all_else_is_the_applications_to_judge(body: bytes) -> None:
     world = World()
     proceed = proppatch(body, world)
     assert isinstance(proceed, Proceed)
-    assert proceed.permit is not None  # admitted as any write
+    assert permits_in(world.memory) == (world.claims[-1],)  # admitted as any write
     assert proceed.amend is None
     assert world.calls == []
 
@@ -188,7 +189,7 @@ def test_an_unmapped_url_is_the_applications_to_judge() -> None:
     world = World(status=404)
     proceed = proppatch(PROTECTED, world)
     assert isinstance(proceed, Proceed)
-    assert proceed.permit is not None
+    assert permits_in(world.memory) == (world.claims[-1],)
 
 
 def test_authorize_answers_instead_of_the_application() -> None:

@@ -385,3 +385,39 @@ def test_a_lock_that_runs_out_is_granted_to_one_of_those_who_wait_for_it():
     assert len(granted) == 1
     assert granted[0] >= 0.95
     assert all(status == 423 for status, instant in told if instant < 0.95)
+
+
+# ---- the empty resource that a LOCK makes is a write to its collection ----------------------------------------------
+
+
+def test_a_lock_on_the_collection_waits_for_the_empty_resource_of_another() -> None:
+    """LOCK of an unmapped URL makes a member: nobody gets the collection in the middle of that (7.4, 9.10.4)."""
+    restless = Restless(Things({"/": None, "/c": None}))
+    granted: list[tuple[str, int]] = []
+
+    async def lock(app: Any, path: str, depth: str) -> int:
+        got = await asgi(app, "LOCK", path, {"depth": depth, "content-type": "application/json"}, b"{}")
+        if got.status in (200, 201):
+            granted.append((path, len(restless.effects)))
+        return got.status
+
+    async def round_(number: int) -> None:
+        restless.effects.clear()
+        granted.clear()
+        app = AsgiMiddleware(restless, dav=True, store=AsyncMemoryLockStore(processes="allow"), hold_wait=5.0)
+        member = f"/c/new{number}"
+        statuses = await asyncio.gather(lock(app, member, "0"), lock(app, "/c", "0"))
+        made = [event for event in restless.effects if event[1:] == ("PUT", member)]
+        assert len(made) in (0, 2)
+        if statuses[1] == 200 and made:
+            begun, done = (restless.effects.index((when, "PUT", member)) for when in ("begun", "done"))
+            seen = dict(granted)["/c"]
+            assert seen <= begun or seen > done, "the collection was locked in the middle of the effect"
+            assert seen > done, "the lock on the collection came first, and yet a member was made"
+        assert permits_in(app.store) == ()
+
+    async def all_rounds() -> None:
+        for number in range(300):
+            await round_(number)
+
+    asyncio.run(all_rounds())

@@ -1,7 +1,7 @@
-"""Real clients on real servers: litmus, cadaver and the npm package `webdav` against `locklib serve` and wrapped WsgiDAV.
+"""Real clients on real servers: litmus, cadaver and npm `webdav` against `locklib serve` and wrapped WsgiDAV.
 
-litmus: `locks` whole, with nothing skipped and nothing warned of; every other suite as good as the wrapped application is
-alone. WsgiDAV and its servers never see the fragment of a request (litmus warns of that), with locklib or without.
+litmus: `locks` whole, with nothing skipped and nothing warned of; every other suite as good as the wrapped application
+is alone. WsgiDAV and its servers never see the fragment of a request (litmus warns of that), with locklib or without.
 """
 
 from __future__ import annotations

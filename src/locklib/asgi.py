@@ -95,7 +95,7 @@ class LockMiddleware:
         **settings: Unpack[Settings],
     ) -> None:
         self.app = app
-        self.policy = policy_from(policy, principal is not None, settings)
+        self.policy: Policy = policy_from(policy, principal is not None, settings)
         self.store: AsyncLockStore = open_store(store, asynchronous=True)
         self._principal = _principal_of(principal)
         self._owns_store = store is None or isinstance(store, str)
@@ -224,7 +224,7 @@ def _scope_user(scope: Scope) -> Principal | None:
 class _Request:
     """One request on the general way: the loop, and what it takes to carry out each move."""
 
-    __slots__ = ("head", "middleware", "receive", "scope", "send", "taken")
+    __slots__ = ("head", "middleware", "permit", "receive", "scope", "send", "taken")
 
     def __init__(self, middleware: LockMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self.middleware = middleware
@@ -232,15 +232,20 @@ class _Request:
         self.receive = receive
         self.send = send
         self.taken: list[Message] = []
+        self.permit: Permit | None = None
         self.head = _head(scope, middleware._principal)
 
     async def run(self) -> None:
-        last = await self._until_done(begin(self.middleware.policy, self.head, chosen()))
-        match last:
-            case Proceed():
-                await self._proceed(last)
-            case Reply():
-                await self._reply(last)
+        try:
+            last = await self._until_done(begin(self.middleware.policy, self.head, chosen()))
+            match last:
+                case Proceed():
+                    await self._proceed(last)
+                case Reply():
+                    await self._reply(last)
+        finally:
+            if self.permit is not None:
+                await self._end(self.permit)
 
     async def _until_done(self, move: Next) -> Proceed | Reply | None:
         """The loop: carry out one move, get the next, until one ends the matter."""
@@ -256,11 +261,14 @@ class _Request:
         store = self.middleware.store
         match move:
             case Act():
+                if move.query.claim is not None:
+                    self.permit = move.query.claim  # if the answer gets lost, it may stand all the same
                 try:
                     done = await self._transacted(move)
                 except StoreUnavailable:
-                    await self._end(move.query.claim)  # the answer may be what was lost, and the claim stand
                     return move.down()
+                if move.query.claim is not None:
+                    self.permit = done.permit
                 return move.then(done)
             case Look():
                 try:
@@ -294,21 +302,15 @@ class _Request:
             raise
 
     async def _undone(self, act: Act[Next], doing: Awaitable[Done[Any]]) -> None:
-        follows = act.then(await doing)
-        await self._end(follows.permit if isinstance(follows, Proceed) else None)
-        await self._take_back(follows)
+        await self._take_back(act.then(await doing))
 
     async def _take_back(self, move: Next) -> None:
-        """Interrupted: leave no claim and no pending lock behind."""
-        if isinstance(move, Act):
-            await self._end(move.query.claim)
+        """Interrupted: leave no pending lock behind."""
         undo: Undo | None = getattr(move, "undo", None)
         if undo is not None:
             await _shielded(self.middleware.store.transact(*undo))
 
-    async def _end(self, permit: Permit | None) -> None:
-        if permit is None:
-            return
+    async def _end(self, permit: Permit) -> None:
         ending = self.middleware.store.permits.end(permit)
         # In the process nothing waits, so nothing can be interrupted, and no task has to be made.
         await (ending if self.middleware._in_process else _shielded(ending))
@@ -408,12 +410,6 @@ class _Request:
         await self.send({"type": "http.response.body", "body": b"" if self.head.method == "HEAD" else answer.body})
 
     async def _proceed(self, proceed: Proceed) -> None:
-        try:
-            await self._passed_on(proceed)
-        finally:
-            await self._end(proceed.permit)
-
-    async def _passed_on(self, proceed: Proceed) -> None:
         middleware = self.middleware
         if proceed.refusal is not None:
             log_refusal(self.head, proceed.refusal)

@@ -47,7 +47,7 @@ class _Words:
     """What both kinds share: arguments made into wishes and submissions. No store is touched here."""
 
     def __init__(self, policy: Policy | None, namespace: str) -> None:
-        self.policy = policy or Policy()
+        self.policy: Policy = policy or Policy()
         self.namespace = namespace
 
     def _submission(self, path: str, creator: str | None, roles: Iterable[str], tokens: Iterable[str]) -> Submission:
@@ -254,7 +254,10 @@ class AsyncLocks(_Words):
             await self._wait_for_writers(granted, wait)
             done = await self.store.transact(*rules.confirm(granted.lock, namespace=self.namespace))
         except BaseException:
-            await self.store.transact(*rules.abandon(granted.lock, namespace=self.namespace))
+            import asyncio  # noqa: PLC0415 - sync code does not pay for it
+
+            undone = self.store.transact(*rules.abandon(granted.lock, namespace=self.namespace))
+            await asyncio.shield(asyncio.ensure_future(undone))
             raise
         return _confirmed(done, granted, wait)
 

@@ -41,10 +41,10 @@ class LockState:
     ) -> None:
         self._store = store
         self._policy = policy
-        self.submitted = submitted
-        self.fence = fence
-        self.refusal = refusal
-        self.if_header = if_header
+        self.submitted: tuple[Lock, ...] = submitted
+        self.fence: int = fence
+        self.refusal: Refusal | None = refusal
+        self.if_header: tuple[str, ...] = if_header
 
     @classmethod
     def plain(cls, store: Any, policy: Policy) -> LockState:

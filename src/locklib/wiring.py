@@ -25,12 +25,15 @@ from locklib.stores.base import AsyncLockStore, LockStore, Nearby, is_async
 
 __all__ = ["Settings", "chosen", "log", "masked", "new_token", "open_store", "policy_from", "principal_from"]
 
-log = logging.getLogger("locklib")
+log: logging.Logger = logging.getLogger("locklib")
 
 TELLING = ("if", "lock-token", *OVERRIDES)
 """Fields that take a plain write off the short way."""
 
-FIELDS = (*TELLING, "accept", "content-type", "depth", "destination", "host", "overwrite", "timeout", "user-agent")
+FIELDS = (
+    *TELLING,
+    *("accept", "content-type", "depth", "destination", "host", "if-match", "overwrite", "timeout", "user-agent"),
+)
 """The fields that a `Head` carries."""
 
 PLAIN_WRITES = {"PUT": False, "POST": False, "PATCH": False, "DELETE": True}

@@ -89,7 +89,7 @@ class LockMiddleware:
         **settings: Unpack[Settings],
     ) -> None:
         self.app = app
-        self.policy = policy_from(policy, principal is not None, settings)
+        self.policy: Policy = policy_from(policy, principal is not None, settings)
         self.store: LockStore = open_store(store, asynchronous=False)
         self._principal = _principal_of(principal)
         self._ready = False
@@ -193,16 +193,30 @@ def _close(body: object) -> None:
 class _Request:
     """One request on the general way: the loop, and what it takes to carry out each move."""
 
-    __slots__ = ("environ", "head", "middleware", "start_response", "taken")
+    __slots__ = ("environ", "head", "middleware", "permit", "start_response", "taken")
 
     def __init__(self, middleware: LockMiddleware, environ: Environ, start_response: StartResponse) -> None:
         self.middleware = middleware
         self.environ = environ
         self.start_response = start_response
         self.taken = b""
+        self.permit: Permit | None = None
         self.head = _head(environ, middleware._principal)
 
     def run(self) -> Iterable[bytes]:
+        try:
+            body = self._answered()
+        except BaseException:
+            self._end()
+            raise
+        if self.permit is None:
+            return body
+        if type(body) is list or type(body) is tuple:  # it is there as a whole: the call has returned
+            self._end()
+            return body
+        return _Ending(body, _Request._end, self)
+
+    def _answered(self) -> Iterable[bytes]:
         last = self._until_done(begin(self.middleware.policy, self.head, chosen()))
         if isinstance(last, Proceed):
             return self._proceed(last)
@@ -223,11 +237,14 @@ class _Request:
         store = self.middleware.store
         match move:
             case Act():
+                if move.query.claim is not None:
+                    self.permit = move.query.claim  # if the answer gets lost, it may stand all the same
                 try:
                     done = store.transact(move.query, move.step)
                 except StoreUnavailable:
-                    self._end(move.query.claim)  # the answer may be what was lost, and the claim stand
                     return move.down()
+                if move.query.claim is not None:
+                    self.permit = done.permit
                 return move.then(done)
             case Look():
                 try:
@@ -247,16 +264,14 @@ class _Request:
                 return self._read(move)
 
     def _take_back(self, move: Next) -> None:
-        """Interrupted: leave no claim and no pending lock behind."""
-        if isinstance(move, Act):
-            self._end(move.query.claim)
+        """Interrupted: leave no pending lock behind."""
         undo: Undo | None = getattr(move, "undo", None)
         if undo is not None:
             _quietly(self.middleware.store.transact, *undo)
 
-    def _end(self, permit: Permit | None) -> None:
-        if permit is not None:
-            _quietly(self.middleware.store.permits.end, permit)
+    def _end(self) -> None:
+        if self.permit is not None:
+            _quietly(self.middleware.store.permits.end, self.permit)
 
     def _wait(self, ids: tuple[str, ...], seconds: float) -> frozenset[str]:
         """Poll the board, seldom at the end of a long wait: LOCKs that wait are rare, writers pay nothing for them."""
@@ -338,14 +353,6 @@ class _Request:
         return [b"" if self.head.method == "HEAD" else answer.body]
 
     def _proceed(self, proceed: Proceed) -> Iterable[bytes]:
-        try:
-            body = self._passed_on(proceed)
-        except BaseException:
-            self._end(proceed.permit)
-            raise
-        return body if proceed.permit is None else _finished(body, self._end, proceed.permit)
-
-    def _passed_on(self, proceed: Proceed) -> Iterable[bytes]:
         if proceed.refusal is not None:
             log_refusal(self.head, proceed.refusal)
         environ = self.environ
@@ -367,14 +374,6 @@ def _quietly(doing: Callable[..., object], *args: Any) -> None:
         doing(*args)
     except StoreUnavailable:
         log.warning("the store cannot be told that a request has ended; what it holds for it runs out by itself")
-
-
-def _finished(body: Iterable[bytes], end: Callable[[Permit], object], permit: Permit) -> Iterable[bytes]:
-    """The whole body is there already, or the permit ends when the server closes it."""
-    if type(body) is list or type(body) is tuple:
-        end(permit)
-        return body
-    return _Ending(body, end, permit)
 
 
 class _Asking:
@@ -486,6 +485,7 @@ class _Pieces:
 
 
 def status_line(status: int) -> str:
+    """The status with its phrase, as `start_response` wants it (PEP 3333)."""
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:

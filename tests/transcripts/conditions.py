@@ -91,6 +91,14 @@ TABLE = (
                 Do(
                     "PUT",
                     "/docs/a",
+                    {"If": f"({TAG})", "If-Match": '"mine"'},
+                    status=412,
+                    calls=("PUT /docs/a",),
+                    sees=lambda request: request.headers["if-match"] == '"mine"' and "if" in request.headers,
+                ),
+                Do(
+                    "PUT",
+                    "/docs/a",
                     {"If": '(["x"]) (["y"])'},
                     status=412,
                     has=("the document is another one",),

@@ -6,6 +6,7 @@ Must not know: what is rendered.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 __all__ = ["Rendering", "choose_rendering"]
@@ -30,7 +31,7 @@ EXACT = {
 }
 
 # What a range takes, the house's choice first: (for a request that shows DAV, for any other).
-RANGES = {
+RANGES: Mapping[str, tuple[tuple[Rendering, ...], tuple[Rendering, ...]]] = {
     "*/*": ((Rendering.XML, Rendering.JSON, Rendering.HTML), (Rendering.JSON, Rendering.XML, Rendering.HTML)),
     "application/*": ((Rendering.XML, Rendering.JSON), (Rendering.JSON, Rendering.XML)),
     "text/*": ((Rendering.XML, Rendering.HTML), (Rendering.HTML, Rendering.XML)),

@@ -99,7 +99,7 @@ def _passage(exchange: Exchange, proceed: Proceed) -> Passage | Refusal:
             )
     header = exchange.if_header()
     if header is not None and not header.tokens and not policy.dav:
-        proceed = _forwarded(header, proceed)
+        proceed = _forwarded(head, header, proceed)
         header = None
     elif header is not None:
         proceed = replace(proceed, drop=proceed.drop | {"if"})
@@ -117,10 +117,13 @@ def _only(head: Head, name: str) -> str:
     return lines[0]
 
 
-def _forwarded(header: IfHeader, proceed: Proceed) -> Proceed:
-    """Entity tags alone, without `dav`: the application's own check is stronger than ours, so it gets to see them."""
+def _forwarded(head: Head, header: IfHeader, proceed: Proceed) -> Proceed:
+    """Entity tags alone, without `dav`: the application's own check is stronger than ours, so it gets to see them.
+
+    A request that has an `If-Match` of its own keeps both as they are: the two cannot be said in one.
+    """
     if_match = pristine_if_match(header)
-    if if_match is None:
+    if if_match is None or "if-match" in head.fields:
         return proceed
     return replace(proceed, drop=proceed.drop | {"if"}, add=(*proceed.add, ("If-Match", if_match)))
 
@@ -218,7 +221,6 @@ def _admitted(passage: Passage, done: Done[Admission], submitted: tuple[Held, ..
     exchange = passage.exchange
     return replace(
         exchange.passing,
-        permit=done.permit,
         submitted=submitted,
         fence=fence,
         settle=settling.after(exchange, passage.methods, passage.destination, done.fence),

@@ -22,7 +22,8 @@ Departures from the letter, each on the generous side:
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from locklib.errors import BadField
 
@@ -62,9 +63,18 @@ CONDITION = rf"([Nn][Oo][Tt]{BLANK})?(?:<({ABSOLUTE_URI})>|\[{BLANK}{ENTITY_TAG}
 FIRST_CONDITION = re.compile(rf"\({BLANK}{CONDITION}")
 NEXT_CONDITION = re.compile(CONDITION)
 
-match_plain = PLAIN.fullmatch
-make = tuple.__new__
-new_header = object.__new__
+R = TypeVar("R", bound=tuple[Any, ...])
+
+
+class _Make(Protocol):
+    """What `tuple.__new__` is here: a named tuple from its fields, without the call of its own `__new__`."""
+
+    def __call__(self, kind: type[R], fields: Iterable[Any], /) -> R: ...
+
+
+match_plain: Callable[[str], re.Match[str] | None] = PLAIN.fullmatch
+make: _Make = tuple.__new__
+new_header: Callable[[type[_OneToken]], _OneToken] = object.__new__
 
 
 class StateToken(NamedTuple):

@@ -152,7 +152,12 @@ def _is_root(exchange: Exchange) -> bool:
 def _acquire(locking: _Locking, *, unlimited: bool = False) -> Next:
     exchange, wish = locking.exchange, locking.wish
     query, step = rules.acquire(
-        wish, locking.submission, locking.facts, namespace=exchange.namespace, unlimited=unlimited
+        wish,
+        locking.submission,
+        locking.facts,
+        namespace=exchange.namespace,
+        claim=_claim(locking),
+        unlimited=unlimited,
     )
 
     def then(done: Done[Acquisition]) -> Next:
@@ -168,7 +173,22 @@ def _acquire(locking: _Locking, *, unlimited: bool = False) -> Next:
             case refusal:
                 return exchange.tell(exchange.with_remedy(refusal))
 
-    return Act(query, step, then, exchange.unavailable)
+    return Act(query, step, then, exchange.unavailable, _undo(exchange, Lock(wish.token, wish.key)))
+
+
+def _claim(locking: _Locking) -> Permit | None:
+    """A LOCK that may make an empty resource is a writer to the collection: it publishes as every writer does."""
+    exchange, creation = locking.exchange, locking.wish.creation
+    if not locking.wish.pending or not exchange.policy.dav or creation is None:
+        return None
+    submission = locking.submission
+    return Permit(
+        exchange.chosen.id,
+        exchange.namespace,
+        memberships=creation.parents,
+        tokens=submission.tokens,
+        creator=submission.asker.name,
+    )
 
 
 def _undo(exchange: Exchange, lock: Lock) -> Undo:

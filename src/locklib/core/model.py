@@ -279,6 +279,7 @@ class Snapshot:
     more: bool = False
 
     def by_token(self, token: str) -> Held | None:
+        """The lock with `token` among those shown, or None."""
         for held in self.locks:
             if held.lock.token == token:
                 return held

@@ -3,6 +3,9 @@
 Knows: the moves, each a frozen value with a pure function `then` that turns its result into the next move.
 Must not know: how a move is carried out (`asgi`, `wsgi`), which one comes next (`exchange`).
 
+A permit that an Act has published, and its store has kept, belongs to the request: the shell ends it when the request
+is over, which is, if the application was called, when its call has returned.
+
 Interruption: a move may carry `undo`, a pair for the store. A shell that is interrupted (cancelled, an exception, a
 client gone) while it carries out such a move runs `undo` before it leaves. So nothing half done stays behind.
 """
@@ -182,13 +185,11 @@ class Amend(Protocol):
 class Proceed:
     """Let the request through to the application.
 
-    permit: to be ended when the application's call has returned. submitted, fence: handed to the application under
-    `locklib`. settle: given the status (and whether the answer is a 207), the move to make before the answer goes out;
-    its last move is None. amend: see `Amend`. drop: lower-case names of request fields that are consumed; add: fields
-    in their place. wraps: whether the answer's start must be seen at all.
+    submitted, fence: handed to the application under `locklib`. settle: given the status, the move to make before the
+    answer goes out; the last one is None. amend: see `Amend`. drop: lower-case names of request fields that are
+    consumed; add: fields in their place. refusal: why it would have been refused, on an advisory or fail-open route.
     """
 
-    permit: Permit | None = None
     submitted: tuple[Held, ...] = ()
     fence: int = 0
     settle: Callable[[int], Next] | None = None

@@ -113,7 +113,7 @@ class Splitter:
     """
 
     def __init__(self, names: Collection[str], key_of: Callable[[str], str | None], charset: str | None = None) -> None:
-        self.utf8 = is_utf8(charset)
+        self.utf8: bool = is_utf8(charset)
         self._names = frozenset(DAV + name for name in names)
         self._key_of = key_of
         self._charset = charset

@@ -67,6 +67,7 @@ class Route:
             object.__setattr__(self, "writes", frozenset(method.upper() for method in self.writes))
 
     def counts_as_write(self, method: str) -> bool:
+        """Whether `method` is a write on this route; on an exempt one nothing is."""
         if self.mode is Mode.EXEMPT:
             return False
         return method not in SAFE if self.writes is None else method in self.writes
@@ -88,6 +89,7 @@ class Route:
         )
 
     def matches(self, path: str) -> bool:
+        """Whether `path` is at or below the route's path; a compiled pattern must match all of it."""
         if not isinstance(self.path, str):
             return self.path.fullmatch(path) is not None
         prefix = self.path.rstrip("/")
@@ -210,6 +212,7 @@ class Policy:
         return self._first(key) if self.routes else EVERYTHING
 
     def bypasses(self, principal: Principal | None) -> bool:
+        """Whether administrative locks open for `principal`: `may_bypass` says so or, without it, a bypass role."""
         if self.may_bypass is not None:
             return self.may_bypass(principal)
         return principal is not None and not self.bypass_roles.isdisjoint(principal.roles)

@@ -405,10 +405,12 @@ def acquire(
     facts: Mapping[str, Fact] = NO_FACTS,
     *,
     namespace: str = "",
+    claim: Permit | None = None,
     unlimited: bool = False,
 ) -> tuple[Query, Step[Acquisition]]:
     """May `wish` be granted? (RFC 4918 sections 6.1, 6.2, 7.5, 9.10.)
 
+    claim: the permit of the empty resource that the LOCK may make, so that nobody locks its collection meanwhile.
     unlimited: see every root of the tree (after `NeedMore`); a refusal never needs that many, nor tells of them.
     Answers Granted, Refusal, NeedFacts or NeedMore.
     """
@@ -421,13 +423,14 @@ def acquire(
         tokens=tuple(dict.fromkeys((wish.token, *submission.tokens))),
         limit=None if unlimited else len(submission.tokens) + TOLD,
         tombstones=bool(submission.tokens),
+        claim=claim,
         writes=True,
     )
 
     def step(snapshot: Snapshot) -> Outcome[Acquisition]:
         already = snapshot.by_token(wish.token)
         if already is not None:
-            return Outcome(Granted(already.lock, already.remaining, again=True))
+            return Outcome(Granted(already.lock, already.remaining, again=True), keep_claim=True)
         verdict = submission.verdict(snapshot, facts)
         if not verdict.true and not verdict.needs:
             return Outcome(refusing.failed_condition(submission.resource, snapshot.tombstones))
@@ -443,7 +446,8 @@ def acquire(
         others = tuple(held for held in snapshot.locks if lock_covers(held.lock, wish.key))
         lasts = wish.pending_lasts if wish.pending else wish.timeout
         note = Note("pending" if wish.pending else "granted", wish.key, submission.asker.name)
-        return Outcome(Granted(lock, lasts, others), puts=(Put(lock, lasts, grant=True),), notes=(note,))
+        put = Put(lock, lasts, grant=True)
+        return Outcome(Granted(lock, lasts, others), puts=(put,), notes=(note,), keep_claim=True)
 
     return query, step
 

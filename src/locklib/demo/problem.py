@@ -24,7 +24,7 @@ class Problem(Exception):
         self.status = status
         self.message = message
         self.condition = condition
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
         super().__init__(f"{status} {message}")
 
 

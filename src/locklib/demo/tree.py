@@ -127,10 +127,10 @@ class Tree:
     """The files under one directory. Methods block; those that change expect the caller to let one in at a time."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
+        self.root: Path = root.resolve()
         if not self.root.is_dir():
             raise NotADirectoryError(f"{root} is not a directory; make it before it is served")
-        self.hidden = self.root / HIDDEN
+        self.hidden: Path = self.root / HIDDEN
         self._work = self.hidden / "work"
         self._work.mkdir(parents=True, exist_ok=True)
 

@@ -81,15 +81,20 @@ class Permits(Protocol):
 class AsyncPermits(Protocol):
     """`Permits` in async words."""
 
-    async def publish(self, permit: Permit) -> None: ...
+    async def publish(self, permit: Permit) -> None:
+        """See `Permits.publish`."""
 
-    async def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]: ...
+    async def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
+        """See `Permits.older`."""
 
-    async def live(self, ids: Collection[str]) -> frozenset[str]: ...
+    async def live(self, ids: Collection[str]) -> frozenset[str]:
+        """See `Permits.live`."""
 
-    async def renew(self, permit: Permit) -> None: ...
+    async def renew(self, permit: Permit) -> None:
+        """See `Permits.renew`."""
 
-    async def end(self, permit: Permit) -> None: ...
+    async def end(self, permit: Permit) -> None:
+        """See `Permits.end`."""
 
 
 class LockStore(Protocol):
@@ -118,11 +123,14 @@ class AsyncLockStore(Protocol):
     @property
     def permits(self) -> AsyncPermits: ...
 
-    async def transact(self, query: Query, step: Step[R]) -> Done[R]: ...
+    async def transact(self, query: Query, step: Step[R]) -> Done[R]:
+        """As `LockStore.transact`. When it has ended, by cancellation too, nothing of it commits later."""
 
-    async def promises(self) -> Promises: ...
+    async def promises(self) -> Promises:
+        """See `LockStore.promises`."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """See `LockStore.close`."""
 
 
 @runtime_checkable
@@ -146,11 +154,14 @@ class Nearby(Protocol):
     parent, and gives what `end_now` wants to withdraw it.
     """
 
-    def near(self, namespace: str, key: str, tree: bool = False) -> bool: ...
+    def near(self, namespace: str, key: str, tree: bool = False) -> bool:
+        """Whether a lock may be rooted at `key` or above it or, with `tree`, below it. Never waits."""
 
-    def claim_now(self, namespace: str, key: str, tree: bool = False) -> Any: ...
+    def claim_now(self, namespace: str, key: str, tree: bool = False) -> Any:
+        """Publish the permit of a plain write of `key` (with `tree`, of a removal); what `end_now` takes."""
 
-    def end_now(self, claim: Any) -> None: ...
+    def end_now(self, claim: Any) -> None:
+        """Withdraw what `claim_now` gave."""
 
 
 def is_async(store: Any) -> bool:

@@ -82,7 +82,7 @@ class Lease:
     __slots__ = ("_taken", "path")
 
     def __init__(self, application: str | None = None) -> None:
-        self.path = lease_path(application)
+        self.path: str = lease_path(application)
         self._taken = False
 
     def take(self) -> None:

@@ -76,20 +76,20 @@ class Memory:
     ) -> None:
         self.clock = clock
         self.wall = wall
-        self.offset = wall() - clock()
-        self.fence = int(wall() * 1_000_000)
+        self.offset: float = wall() - clock()
+        self.fence: int = int(wall() * 1_000_000)
         self.tables: dict[str, Table] = {}
-        self.board = Board(clock)
+        self.board: Board = Board(clock)
         self.notes: deque[Note] = deque(maxlen=NOTES_KEPT)
         self.untold: deque[Note] = deque()
         self.on_note = on_note
-        self.teller = Mutex()
+        self.teller: Mutex = Mutex()
         self.lease = lease
         self.spoilt: str | None = None
-        self.ready = lease is None
+        self.ready: bool = lease is None
         self.shown: _Shown = self.tables if self.ready else _UNSURE
-        self.mutex = RLock()
-        self.busy = False
+        self.mutex: RLock = RLock()
+        self.busy: bool = False
         _memories.add(self)
 
     def open(self) -> None:

@@ -83,7 +83,7 @@ class Queue:
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._deadlines: dict[str, float] = {}
         self._keys: dict[str, dict[str, None]] = {}
-        self.last = 0
+        self.last: int = 0
 
     def __len__(self) -> int:
         return len(self._tickets)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import merge
 from itertools import chain
+from typing import Protocol
 
 from locklib.core.model import Counts, DropUnder, Held, Lock, Page, Put, Query, Snapshot
 from locklib.stores.calendar import Calendar
@@ -24,6 +25,12 @@ SWEEP = 64
 SWEEP_FOR_COUNTS = 10_000
 
 
+class _IsNear(Protocol):
+    """`Tree.near`, bound."""
+
+    def __call__(self, key: str, tree: bool = False) -> bool: ...
+
+
 class Table:
     """The locks, tombstones and tickets of one namespace. All methods but `near` belong to who holds the mutex."""
 
@@ -31,12 +38,12 @@ class Table:
 
     def __init__(self) -> None:
         self.rows: dict[str, Lock] = {}
-        self.tree = Tree()
-        self.calendar = Calendar(self.rows)
+        self.tree: Tree = Tree()
+        self.calendar: Calendar = Calendar(self.rows)
         self.creators: dict[str | None, tuple[str | None, int]] = {}
-        self.graves = Graves()
-        self.queue = Queue()
-        self.near = self.tree.near
+        self.graves: Graves = Graves()
+        self.queue: Queue = Queue()
+        self.near: _IsNear = self.tree.near
 
     @property
     def idle(self) -> bool:

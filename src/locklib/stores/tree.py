@@ -45,7 +45,7 @@ class Tree:
     def __init__(self) -> None:
         self.tops: Level = {}
         self.kids: dict[str, Level] = {}
-        self.version = 0
+        self.version: int = 0
 
     def near(self, key: str, tree: bool = False) -> bool:
         """False only if no lock is rooted at `key` or above it nor, with `tree`, below it. Takes no mutex."""

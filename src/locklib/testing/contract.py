@@ -89,8 +89,8 @@ ODD_KEYS = (
 )
 
 SEGMENTS = ("a", "b", "ab", "a!", "%", "_", "*", "{x}", "\u00e9")
-keys = st.lists(st.sampled_from(SEGMENTS), max_size=4).map(lambda parts: "/" + "/".join(parts))
-locks = st.builds(
+keys: st.SearchStrategy[str] = st.lists(st.sampled_from(SEGMENTS), max_size=4).map(lambda parts: "/" + "/".join(parts))
+locks: st.SearchStrategy[Lock] = st.builds(
     lambda key, shared, purpose, creator, depth: new(
         key, scope=Scope.SHARED if shared else Scope.EXCLUSIVE, purpose=purpose, creator=creator, depth=depth
     ),
@@ -100,8 +100,8 @@ locks = st.builds(
     st.sampled_from((None, "ann", "bob")),
     st.sampled_from(Depth),
 )
-tables = st.lists(locks, max_size=14)
-filters = st.fixed_dictionaries(
+tables: st.SearchStrategy[list[Lock]] = st.lists(locks, max_size=14)
+filters: st.SearchStrategy[dict[str, frozenset[Scope] | frozenset[Purpose] | str | None]] = st.fixed_dictionaries(
     {
         "scopes": st.sampled_from((None, frozenset({Scope.EXCLUSIVE}), frozenset(Scope))),
         "purposes": st.sampled_from((None, frozenset({Purpose.WRITE}), frozenset())),
@@ -110,7 +110,7 @@ filters = st.fixed_dictionaries(
 )
 
 # Which permits `older` must show for a lock: (lock's depth, permit's fields, must it be shown).
-REACHES = {
+REACHES: dict[str, tuple[Depth, dict[str, tuple[str, ...]], bool]] = {
     "depth 0, the key": (Depth.ZERO, {"keys": ("/d",)}, True),
     "depth 0, its members": (Depth.ZERO, {"memberships": ("/d",)}, True),
     "depth 0, a tree with it at the top": (Depth.ZERO, {"trees": ("/d",)}, True),
@@ -124,7 +124,7 @@ REACHES = {
 }
 
 # drop_under("/a") with a prefix: (key, root as addressed, prefix, does it end).
-PREFIXES = {
+PREFIXES: dict[str, tuple[str, str | None, str, bool]] = {
     "the same": ("/a", "/a", "/a", True),
     "with a slash": ("/a", "/a/", "/a", True),
     "the prefix with a slash": ("/a", "/a", "/a/", True),

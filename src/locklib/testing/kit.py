@@ -36,7 +36,7 @@ class FakeClock:
     """A monotonic clock that stands still unless it is told to go on; to be given to a store as `clock=`."""
 
     def __init__(self, now: float = 1_000.0) -> None:
-        self.now = now
+        self.now: float = now
 
     def __call__(self) -> float:
         return self.now
@@ -55,8 +55,8 @@ class Kit:
     def __init__(self, store: LockStore | AsyncLockStore, clock: Clock | None = None, one_loop: bool = False) -> None:
         self.store: Any = store
         self.clock = clock
-        self.life = 0.6 if clock is None else 10.0
-        self.slack = 0.2 if clock is None else 0.001
+        self.life: float = 0.6 if clock is None else 10.0
+        self.slack: float = 0.2 if clock is None else 0.001
         self._async = is_async(store)
         self._one_loop = one_loop
         self._loops: dict[int, asyncio.AbstractEventLoop] = {}
