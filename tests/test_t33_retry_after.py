@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from locklib.core.rules import Purpose
+from locklib.core.model import Purpose
 from support.threats import lockinfo
 
 XML = {"Content-Type": "application/xml"}
