@@ -25,7 +25,8 @@ WANTED = (("locklib", 10.0), ("locklib.asgi", 40.0), ("locklib.wsgi", None))
 @cache
 def _environ() -> dict[str, str]:
     """This library first on the path, its byte code beside the results, whatever the caller's settings are."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE" and not name.startswith("COV")}
+    dropped = {"PYTHONDONTWRITEBYTECODE", *(name for name in os.environ if name.startswith("COV"))}
+    kept = {name: value for name, value in os.environ.items() if name not in dropped}
     compiled = str(Path(__file__).parent / "results" / "bytecode")
     return kept | {"PYTHONPATH": str(Path(locklib.__file__).parents[1]), "PYTHONPYCACHEPREFIX": compiled}
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from locklib.core.model import Depth, Lock, Principal, Purpose, Scope
-    from locklib.core.policy import Policy, Route
+    from locklib.core.disclosing import Disclosure
+    from locklib.core.model import Depth, Fact, Held, Lock, Principal, Purpose, Refusal, Scope
+    from locklib.core.paths import Folding
+    from locklib.core.policy import Mode, Policy, Route, Timeouts
     from locklib.errors import ConfigurationError, LockError, LockRefused, StoreUnavailable
     from locklib.locks import AsyncLocks, Locks
     from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
@@ -21,17 +23,24 @@ _HOMES = {
     "AsyncMemoryLockStore": "locklib.stores.memory",
     "ConfigurationError": "locklib.errors",
     "Depth": "locklib.core.model",
+    "Disclosure": "locklib.core.disclosing",
+    "Fact": "locklib.core.model",
+    "Folding": "locklib.core.paths",
+    "Held": "locklib.core.model",
     "Lock": "locklib.core.model",
     "LockError": "locklib.errors",
     "LockRefused": "locklib.errors",
     "Locks": "locklib.locks",
     "MemoryLockStore": "locklib.stores.memory",
+    "Mode": "locklib.core.policy",
     "Policy": "locklib.core.policy",
     "Principal": "locklib.core.model",
     "Purpose": "locklib.core.model",
+    "Refusal": "locklib.core.model",
     "Route": "locklib.core.policy",
     "Scope": "locklib.core.model",
     "StoreUnavailable": "locklib.errors",
+    "Timeouts": "locklib.core.policy",
 }
 
 __all__ = [
@@ -39,17 +48,24 @@ __all__ = [
     "AsyncMemoryLockStore",
     "ConfigurationError",
     "Depth",
+    "Disclosure",
+    "Fact",
+    "Folding",
+    "Held",
     "Lock",
     "LockError",
     "LockRefused",
     "Locks",
     "MemoryLockStore",
+    "Mode",
     "Policy",
     "Principal",
     "Purpose",
+    "Refusal",
     "Route",
     "Scope",
     "StoreUnavailable",
+    "Timeouts",
 ]
 
 

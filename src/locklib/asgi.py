@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from locklib import wiring
 from locklib.core import paths
+from locklib.core.admission import without_method
 from locklib.core.exchange import begin
 from locklib.core.model import Done, Permit, Principal
 from locklib.core.moves import (
@@ -65,6 +66,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FIELDS = frozenset(name.encode() for name in wiring.FIELDS)
+STOPPING = frozenset(name.encode() for name in wiring.STOPPING)
 TELLING = frozenset(name.encode() for name in wiring.TELLING)
 NOT_OURS = frozenset(name.encode() for name in wiring.NOT_OURS)
 
@@ -119,7 +121,7 @@ class LockMiddleware:
         method = scope["method"]
         if method in self._passing:
             for name, _ in scope["headers"]:
-                if name == b"if":
+                if name in STOPPING:
                     break
             else:
                 return self.app(scope, receive, send)
@@ -321,12 +323,24 @@ class _Request:
 
         loop = asyncio.get_running_loop()
         until, pause = loop.time() + seconds, 0.001
-        while True:
-            left = await self._live(ids)
-            if not left or loop.time() >= until:
-                return left
-            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
-            pause = min(pause * 1.5, 0.05)
+        left = await self._live(ids)
+        gone = asyncio.ensure_future(self._hung_up()) if left else None
+        try:
+            while left and gone is not None and loop.time() < until:
+                await asyncio.wait((gone,), timeout=min(pause, max(0.0, until - loop.time())))
+                if gone.done():
+                    raise ClientGone
+                pause = min(pause * 1.5, 0.05)
+                left = await self._live(ids)
+            return left
+        finally:
+            if gone is not None:
+                gone.cancel()
+
+    async def _hung_up(self) -> None:
+        """Ends when there is nobody left to answer: a lock that is granted to nobody would shut all others out."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
 
     async def _live(self, ids: tuple[str, ...]) -> frozenset[str]:
         """While the store cannot say, none of them has ended."""
@@ -550,6 +564,7 @@ def _scope_for(scope: Scope, move: Call) -> Scope:
     asked["method"] = move.method
     asked["headers"] = [pair for pair in scope["headers"] if pair[0] not in NOT_OURS] + _raw(move.headers)
     asked["extensions"] = {}
+    asked["query_string"] = without_method(_text(scope.get("query_string", b""))).encode("latin-1")
     if not own:
         mount = scope.get("root_path", "").rstrip("/")
         holds_mount = not mount or scope["path"].startswith(mount)

@@ -53,7 +53,7 @@ class _Words:
     def _submission(self, path: str, creator: str | None, roles: Iterable[str], tokens: Iterable[str]) -> Submission:
         principal = None if creator is None else Principal(creator, frozenset(roles))
         asker = Asker(principal, bypass=self.policy.bypasses(principal))
-        return Submission(asker, http_quote(path), tuple(tokens))
+        return Submission(asker, http_quote(path), tuple(tokens), by_code=True)
 
     def _wish(self, path: str, lasts: float, wait: float, **asked: Any) -> Wish:
         if not lasts > 0:
@@ -149,7 +149,8 @@ class Locks(_Words):
 
         timeout: seconds, also fractions (math.inf: no end). creator: the principal that shall hold it (None: a bearer
         lock). roles, tokens: what the caller shows, for a lock beside an administrative one, or a processing lock over
-        a write lock. wait: seconds for writers that were admitted earlier to end.
+        a write lock. wait: seconds for writers that were admitted earlier to end; the request that is being answered
+        is one of them, so do not ask for a lock on what it writes itself.
         Raises LockRefused (its `refusal` says why), ConfigurationError, StoreUnavailable.
         """
         wish = self._wish(

@@ -27,7 +27,10 @@ __all__ = ["Settings", "chosen", "log", "masked", "new_token", "open_store", "po
 
 log: logging.Logger = logging.getLogger("locklib")
 
-TELLING = ("if", "lock-token", *OVERRIDES)
+STOPPING = ("if", *OVERRIDES)
+"""Fields with which a safe method does not just pass."""
+
+TELLING = (*STOPPING, "lock-token")
 """Fields that take a plain write off the short way."""
 
 FIELDS = (
@@ -181,7 +184,7 @@ def chosen() -> Chosen:
 def principal_from(user: object) -> Principal | None:
     """A principal out of what a framework calls its user: a Principal, a name, or an object that knows its name."""
     if user is None or isinstance(user, Principal):
-        return user
+        return user if user is None or user.name else None
     if isinstance(user, str):
         return Principal(user) if user else None
     if not getattr(user, "is_authenticated", True):
@@ -190,6 +193,8 @@ def principal_from(user: object) -> Principal | None:
         name = _attribute(user, attribute)
         if isinstance(name, str) and name:
             return Principal(name, frozenset(getattr(user, "roles", ())))
+    if hasattr(user, "__await__"):
+        raise ConfigurationError("principal= must be a plain callable; an async one cannot be asked here")
     raise ConfigurationError(
         f"principal=: no name was found on {type(user).__name__}; give a callable that returns a name or a Principal"
     )

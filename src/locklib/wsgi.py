@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from locklib import wiring
 from locklib.core import paths
+from locklib.core.admission import without_method
 from locklib.core.exchange import begin
 from locklib.core.model import Permit, Principal
 from locklib.core.moves import Act, Answer, Ask, Call, Head, Look, Next, Piece, Proceed, Read, Reply, Undo, Wait
 from locklib.core.policy import Mode, Policy
-from locklib.errors import StoreUnavailable
+from locklib.errors import ConfigurationError, StoreUnavailable, shown
 from locklib.states import LockState
 from locklib.stores.base import AsyncLockStore, LockStore
 from locklib.wiring import (
@@ -63,6 +64,7 @@ def variable(field: str) -> str:
 
 
 FIELDS = {variable(field): field for field in wiring.FIELDS}
+STOPPING = tuple(variable(field) for field in wiring.STOPPING)
 TELLING = tuple(variable(field) for field in wiring.TELLING)
 NOT_OURS = tuple(variable(field) for field in wiring.NOT_OURS)
 
@@ -102,7 +104,7 @@ class LockMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         environ["locklib"] = self._plain
         method = environ["REQUEST_METHOD"]
-        if method in self._passing and "HTTP_IF" not in environ:
+        if method in self._passing and environ.keys().isdisjoint(STOPPING):
             return self.app(environ, start_response)
         if method in self._shorts and environ.keys().isdisjoint(TELLING):
             path = _path(environ) if environ.get("SCRIPT_NAME") else environ.get("PATH_INFO", "")
@@ -160,6 +162,8 @@ def _principal_of(principal: str | Callable[[Environ], object] | None) -> Callab
     if callable(principal):
         call = principal
         return lambda environ: principal_from(call(environ))
+    if not isinstance(principal, str):
+        raise ConfigurationError(f"principal={shown(principal)}: give an environ variable's name or a callable")
     name = principal
     return lambda environ: principal_from(environ.get(name))
 
@@ -527,6 +531,7 @@ def _environ_for(environ: Environ, head: Head, move: Call) -> Environ:
     asked["wsgi.input"] = BytesIO()
     for name, value in move.headers:
         asked[variable(name.lower())] = value
+    asked["QUERY_STRING"] = without_method(environ.get("QUERY_STRING", ""))
     if move.path != head.path:
         asked["PATH_INFO"] = move.path.removeprefix(head.mount).encode("utf-8", "replace").decode("latin-1")
         asked["QUERY_STRING"] = ""

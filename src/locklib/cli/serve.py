@@ -19,6 +19,7 @@ from locklib.cli.running import foreground, listener, url_of
 from locklib.demo.auth import basic_auth
 from locklib.demo.folder import Folder
 from locklib.errors import ConfigurationError
+from locklib.stores.memory import MemoryLockStore
 
 __all__ = ["folder_app", "serve_folder"]
 
@@ -41,10 +42,14 @@ def folder_app(directory: Path, store: str | None, users: dict[str, str]) -> Any
     """The folder under locks. `users` maps names to passwords; without any, locks are bearer locks."""
     try:
         folder = Folder(_existing(directory))
+        kept: Any = store
+        if store is None or store == "memory://":
+            # One directory has one table of locks, whatever the ports it is served on.
+            kept = MemoryLockStore(application=f"locklib serve {directory.resolve()}")
         if not users:
-            return LockMiddleware(folder, store=store, dav=True)
+            return LockMiddleware(folder, store=kept, dav=True)
         guarded = LockMiddleware(
-            folder, store=store, dav=True, principal="user", challenge=f'Basic realm="{REALM}", charset="UTF-8"'
+            folder, store=kept, dav=True, principal="user", challenge=f'Basic realm="{REALM}", charset="UTF-8"'
         )
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None

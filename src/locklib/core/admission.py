@@ -7,6 +7,7 @@ Must not know: when a lock opens (`rules`), how a refusal is written (`refusals`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -32,20 +33,22 @@ from locklib.core.rules import (
 )
 from locklib.errors import BadField
 
-__all__ = ["OVERRIDES", "Passage", "methods_of", "through"]
+__all__ = ["OVERRIDES", "Passage", "methods_of", "through", "without_method"]
 
 OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
 """Fields by which a POST may say that it is something else; `_method` in the query is the fourth way."""
 
 
 def methods_of(head: Head) -> tuple[str, ...]:
-    """The method, and what a POST says that it is instead: the stricter of both readings counts (T18)."""
-    if head.method != "POST":
-        return (head.method,)
+    """The method, and what the request says that it is instead: the stricter of all readings counts (T18).
+
+    By a field for every method, for there are frameworks whose override does not look; by the query for POST.
+    """
     # WSGI servers join two lines by a comma
     named = [each for name in OVERRIDES for line in head.fields.get(name, ()) for each in line.split(",")]
-    named += [value for name, value in _parameters(head.query) if name == "_method"]
-    return ("POST", *(name.strip().upper() for name in named if name.strip()))
+    if head.method == "POST":
+        named += [value for name, value in _parameters(head.query) if name == "_method"]
+    return tuple(dict.fromkeys((head.method, *(name.strip().upper() for name in named if name.strip()))))
 
 
 def _parameters(query: str) -> Iterator[tuple[str, str]]:
@@ -53,6 +56,13 @@ def _parameters(query: str) -> Iterator[tuple[str, str]]:
     for part in query.replace(";", "&").split("&"):
         name, _, value = part.replace("+", " ").partition("=")
         yield paths.percent_decode(name), paths.percent_decode(value)
+
+
+def without_method(query: str) -> str:
+    """`query` less what would say that a question of ours has another method."""
+    parts = re.split("([&;])", query)
+    kept = [part for part in parts if not any(name == "_method" for name, _ in _parameters(part))]
+    return query if len(kept) == len(parts) else "".join(kept).strip("&;")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +80,7 @@ class Passage:
 
     @property
     def writes(self) -> bool:
-        return bool(self.need.seen) and not self.need.reads
+        return self.need.writes
 
 
 def through(exchange: Exchange, proceed: Proceed | None = None) -> Next:
@@ -83,7 +93,7 @@ def through(exchange: Exchange, proceed: Proceed | None = None) -> Next:
         return exchange.render(passage)
     if passage.exchange.route.mode is Mode.EXEMPT:  # and its Destination as well
         return Proceed()
-    unclear = _unclear(passage) if passage.writes else ()
+    unclear = _unclear(passage) if passage.need.seen else ()
     return _unless_near_a_lock(passage, unclear) if unclear else _admit(passage, NO_FACTS)
 
 
@@ -131,16 +141,32 @@ def _forwarded(head: Head, header: IfHeader, proceed: Proceed) -> Proceed:
 def _need(exchange: Exchange, methods: tuple[str, ...], destination: Target | None, beside: Route) -> Need:
     """Everything that the request touches; of several readings, all. beside: the route of the destination."""
     route, own = exchange.route, Target(exchange.head.path, exchange.key)
-    if route.reads and exchange.head.method in rules.READS:
-        return Need(keys=(exchange.key,), reads=True)
     need = Need()
     for method in methods:
         here, there = rules.NEEDS.get(method, rules.WRITE_NEEDS)
+        if route.reads:
+            need = need | _read(method, exchange.key)
         if route.counts_as_write(method):
-            need = need | _touched(exchange, here, own)
-        if beside.counts_as_write(method):
-            need = need | _touched(exchange, there, destination)
+            for target in _meant(exchange, own):
+                need = need | _touched(exchange, here, target)
+        if beside.counts_as_write(method) and destination is not None:
+            for target in _meant(exchange, destination):
+                need = need | _touched(exchange, there, target)
     return need
+
+
+def _read(method: str, key: str) -> Need:
+    if method == "COPY":
+        return Need(reads=(key,), read_trees=(key,))
+    return Need(reads=(key,)) if method in rules.READS else Need()
+
+
+def _meant(exchange: Exchange, target: Target) -> Iterator[Target]:
+    """The target, and what an application takes it for that decodes a path before it cuts the query off."""
+    yield target
+    cut = paths.without_query(target.path)
+    if cut != target.path and exchange.policy.key is None:
+        yield Target(cut or "/", paths.canonical(cut or "/", exchange.policy.folding))
 
 
 def _touched(exchange: Exchange, touch: Touch | None, target: Target | None) -> Need:

@@ -34,7 +34,7 @@ from locklib.core.rules import (
     Creation,
     Submission,
 )
-from locklib.errors import BadField, LockError
+from locklib.errors import BadField, ConfigurationError, LockError, shown
 
 __all__ = ["MAX_ASKED", "NO_FACTS", "Exchange", "Facts", "key_of", "namespace_of", "without_body"]
 
@@ -52,7 +52,10 @@ def key_of(policy: Policy, path: str) -> str:
     """The canonical key of a decoded path: the application's own name for the resource, or ours (docs/design.md)."""
     if policy.key is None:
         return paths.canonical(path, policy.folding)
-    return "/" + policy.key(path).strip("/")
+    key = policy.key(path)
+    if not isinstance(key, str):
+        raise ConfigurationError(f"key= gave {shown(key)} for a path; it must give a string, for every path")
+    return "/" + key.strip("/")
 
 
 def namespace_of(policy: Policy, head: Head) -> str:
@@ -185,7 +188,7 @@ class Exchange:
         """
         named = (self.inward(unquote(href)) for href in refusal.hrefs)
         elsewhere = [path for path in dict.fromkeys(named) if not paths.covers(key_of(self.policy, path), self.key)]
-        return self._told_of(refusal, elsewhere) if len(elsewhere) <= MAX_ASKED else self.render(refusal, BARE)
+        return self._told_of(refusal, elsewhere)
 
     def _told_of(self, refusal: Refusal, elsewhere: list[str]) -> Next:
         policy = self.policy

@@ -48,6 +48,7 @@ __all__ = [
     "same_spelling",
     "too_long",
     "unambiguous_part",
+    "without_query",
 ]
 
 MAX_PATH = 4096
@@ -61,7 +62,7 @@ MAX_TEXTS = 24
 
 ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-UNREADABLE = re.compile("[\x00\ufffd\ud800-\udfff]")
+UNREADABLE = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
 # A separator that only some applications see, at any depth of encoding.
 HIDDEN = re.compile(r"\\|%(?:25)*(?:2[Ff]|5[Cc])")
 PARAMETERS = re.compile(r";[^/]*")
@@ -113,7 +114,7 @@ def _is_key(path: str) -> bool:
 
 def is_plain(path: str) -> bool:
     """Whether `path` reads in one way only, and is its own key where nothing is folded: the short way's question."""
-    return _is_key(path) and "\x00" not in path and (path.isascii() or UNREADABLE.search(path) is None)
+    return _is_key(path) and ((path.isascii() and path.isprintable()) or UNREADABLE.search(path) is None)
 
 
 def _names(text: str, fold: Folding) -> Iterator[str]:
@@ -280,6 +281,11 @@ def _shared(key: str, other: str) -> str:
     while not covers(key, other):
         key = parent(key) or "/"
     return key
+
+
+def without_query(path: str) -> str:
+    """`path` up to a `?` or `#` that was percent-encoded: some applications decode before they look for a query."""
+    return path.partition("?")[0].partition("#")[0]
 
 
 def _is_deep(path: str) -> bool:

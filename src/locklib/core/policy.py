@@ -116,6 +116,20 @@ NOTHING = Route("/", Mode.EXEMPT)
 STRICTNESS = {Mode.HOLD: 0, Mode.FENCE: 1, Mode.CHECK: 2}
 
 
+NUMBER = (int, float)
+KINDS: tuple[tuple[str, tuple[type, ...], str], ...] = (
+    *((name, (bool,), "True or False") for name in ("dav", "identified", "echo_token", "bodyless_lock")),
+    *((name, (bool,), "True or False") for name in ("strict_discovery", "ask_application")),
+    ("timeouts", (Timeouts,), "a locklib.Timeouts(minimum, default, maximum)"),
+    ("folding", (Folding,), "a locklib.Folding(case=, unicode=, windows=, strict_slash=)"),
+    *((name, NUMBER, "a number of seconds") for name in ("hold_wait", "body_seconds")),
+    ("body_limit", (int,), "a number of bytes"),
+    *((name, (str, type(None)), "a string, or None") for name in ("public_url", "challenge")),
+    ("infinity_on_root", (bool, type(None)), "True, False or None"),
+)
+CALLABLES = ("key", "namespace", "disclosure", "authorize", "may_lock", "may_break", "may_bypass", "resources")
+
+
 @dataclass(frozen=True)
 class Policy:
     """What a middleware does, as one value. Every field is an argument of `LockMiddleware` of the same name.
@@ -169,8 +183,16 @@ class Policy:
     def __post_init__(self) -> None:
         for name in ("routes", "quirks", "bypass_roles"):
             value = getattr(self, name)
-            if isinstance(value, str):
-                raise ConfigurationError(f"{name}={shown(value)} must be a collection, not one string")
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise ConfigurationError(f"{name}={shown(value)} must be a collection of values")
+        for name, kinds, expected in KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool)):
+                raise ConfigurationError(f"{name}={shown(value)} must be {expected}")
+        for name in CALLABLES:
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ConfigurationError(f"{name}={shown(value)} must be a callable, or None")
         object.__setattr__(self, "routes", tuple(_route(route) for route in self.routes))
         object.__setattr__(self, "quirks", frozenset(self.quirks))
         object.__setattr__(self, "bypass_roles", frozenset(self.bypass_roles))
@@ -180,7 +202,11 @@ class Policy:
             raise ConfigurationError(f"hold_wait={self.hold_wait} must be a number of seconds, 0 or more")
         if self.body_limit < 1024:
             raise ConfigurationError(f"body_limit={self.body_limit} must be at least 1024 bytes")
-        if self.public_url is not None and "://" not in self.public_url:
+        if self.challenge is not None and not (self.challenge.isascii() and self.challenge.isprintable()):
+            raise ConfigurationError(f"challenge={shown(self.challenge)} must be one line of printable ASCII")
+        if self.body_seconds <= 0:
+            raise ConfigurationError(f"body_seconds={self.body_seconds} must be a number of seconds above 0")
+        if self.public_url is not None and ("://" not in self.public_url or {*self.public_url} & {"?", "#"}):
             raise ConfigurationError(f"public_url={shown(self.public_url)} must be like https://docs.example.org")
 
     @cached_property

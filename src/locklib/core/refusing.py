@@ -14,6 +14,7 @@ from locklib.core.model import Condition, Held, Purpose, Refusal, Tombstone
 
 __all__ = [
     "RETRY_CAP",
+    "TOLD",
     "bad_request",
     "conflict",
     "failed_condition",
@@ -33,6 +34,10 @@ LOCKED_BECAUSE = {
     Purpose.ADMINISTRATIVE: "is locked for administrative purposes",
     Purpose.PROCESSING: "is being processed and cannot be modified yet",
 }
+
+
+TOLD = 32
+"""Locks in the way that one refusal tells of, so that what it costs has a bound."""
 
 
 def retry_after(conflicts: Iterable[Held], jitter: float) -> int | None:
@@ -63,7 +68,7 @@ def _held_against(
     resource: str, conflicts: Sequence[Held], condition: Condition, jitter: float, message: str
 ) -> Refusal:
     """A 423 because of `conflicts`; `message` is used where the first of them may be shown."""
-    shown = _shown(conflicts)
+    shown = _shown(conflicts)[:TOLD]
     return Refusal(
         423,
         "locked",
@@ -71,7 +76,7 @@ def _held_against(
         message if shown else f"a lock on {conflicts[0].lock.root} is just being granted",
         resource,
         condition=condition,
-        hrefs=_roots(conflicts),
+        hrefs=_roots(shown or conflicts[:TOLD]),
         held=shown[0] if shown else None,
         conflicts=shown,
         retry_after=retry_after(conflicts, jitter),

@@ -76,6 +76,16 @@ def _blocking(over: Sequence[Held], submission: Submission) -> list[Held]:
     return [held for held in over if held.lock.purpose not in open_purposes]
 
 
+def may_end(lock: Lock, submission: Submission) -> bool:
+    """Whether the asker, who shows the token, may refresh or release the lock: its creator, and the house itself.
+
+    A hold by the house without a creator is not a bearer lock for clients: its token helps nobody but a bypass role.
+    """
+    if submission.by_code or lock.creator is not None:
+        return lock.creator is None or lock.creator == submission.asker.name
+    return lock.purpose is not Purpose.ADMINISTRATIVE or submission.asker.bypass
+
+
 # ---- admission of a write ------------------------------------------------------------------------------------------
 
 
@@ -96,17 +106,18 @@ def admit(
     query = Query(
         namespace,
         paths=need.seen,
-        trees=need.trees,
+        trees=(*need.trees, *need.read_trees),
         tokens=submission.tokens,
-        limit=None if unlimited else len(submission.tokens) + 1,
+        limit=None if unlimited else len(submission.tokens) + refusing.TOLD,
         tombstones=bool(submission.tokens),
         claim=claim,
     )
 
     def step(snapshot: Snapshot) -> Outcome[Admission]:
         verdict = submission.verdict(snapshot, facts)
-        covering = Covering(_relevant(snapshot, need))
+        covering = Covering(snapshot.locks)
         blocked = [*_blocked(_touched(need, covering), covering, submission), *_below(need, covering, submission)]
+        blocked += _unreadable(need, snapshot, submission)
         creating, unknown = blocked_creations(need, covering, submission, facts)
         if not verdict.true and not verdict.needs:
             return Outcome(refusing.failed_condition(submission.resource, snapshot.tombstones))
@@ -123,10 +134,13 @@ def admit(
     return query, step
 
 
-def _relevant(snapshot: Snapshot, need: Need) -> Iterable[Held]:
+def _unreadable(need: Need, snapshot: Snapshot, submission: Submission) -> list[Held]:
+    """What stands in the way of reading: only locks that block reads."""
     if not need.reads:
-        return snapshot.locks
-    return [held for held in snapshot.locks if held.lock.details.blocks_reads]
+        return []
+    covering = Covering(held for held in snapshot.locks if held.lock.details.blocks_reads)
+    inside = [root for tree in need.read_trees for root in covering.roots_in(tree)]
+    return _blocked([*need.reads, *inside], covering, submission)
 
 
 def _touched(need: Need, covering: Covering) -> list[str]:

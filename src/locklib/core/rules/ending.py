@@ -24,6 +24,7 @@ from locklib.core.model import (
     Tombstone,
 )
 from locklib.core.paths import covers
+from locklib.core.rules.admitting import may_end
 from locklib.core.rules.words import NO_FACTS, NeedFacts, Submission
 
 
@@ -54,7 +55,7 @@ def release(
         if held is None or held.lock.pending or not lock_covers(held.lock, key):
             return Outcome(refusing.no_such_lock(submission.resource, "the Lock-Token is no lock that covers this URL"))
         lock = held.lock
-        if lock.creator is not None and lock.creator != submission.asker.name:
+        if not may_end(lock, submission):
             message = "this lock was created by another principal"
             return Outcome(refusing.forbidden(submission.resource, message, slug="not-the-creator"))
         return _ended(lock, Ended.RELEASED, submission.asker.name, request)

@@ -30,10 +30,9 @@ from locklib.core.model import (
     Step,
 )
 from locklib.core.paths import covers
-from locklib.core.rules.admitting import Covering, blocked_creations, shows, unique
+from locklib.core.rules.admitting import Covering, blocked_creations, may_end, shows, unique
 from locklib.core.rules.words import (
     NO_FACTS,
-    TOLD,
     Acquisition,
     Asker,
     Creation,
@@ -103,7 +102,7 @@ def acquire(
         paths=(wish.key, *parents),
         trees=(wish.key,) if wish.depth is Depth.INFINITY else (),
         tokens=tuple(dict.fromkeys((wish.token, *submission.tokens))),
-        limit=None if unlimited else len(submission.tokens) + TOLD,
+        limit=None if unlimited else len(submission.tokens) + refusing.TOLD,
         tombstones=bool(submission.tokens),
         claim=claim,
         writes=True,
@@ -289,6 +288,6 @@ def _refresh_refused(
         return refusing.failed_condition(resource, snapshot.tombstones)
     if len(named) > 1:
         return refusing.bad_request(resource, "the If header names more than one lock that covers this URL")
-    if not shows(named[0].lock, submission):
+    if not may_end(named[0].lock, submission):
         return refusing.forbidden(resource, "this lock was created by another principal", slug="not-the-creator")
     return None

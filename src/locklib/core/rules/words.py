@@ -42,8 +42,8 @@ class Touch:
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH", "QUERY"})
 """Methods that need no lock. Every other method is a write, known or not (RFC 4918 section 7)."""
 
-READS = frozenset({"GET", "HEAD"})
-"""Methods that a lock with `blocks_reads` refuses, on routes that guard reads."""
+READS = SAFE - {"OPTIONS", "TRACE", "PROPFIND"}
+"""Methods that a lock with `blocks_reads` refuses, on routes that guard reads; COPY reads its source as well."""
 
 NEEDS: Mapping[str, tuple[Touch | None, Touch | None]] = MappingProxyType(
     {
@@ -69,13 +69,14 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a request touches, as canonical keys. `reads`: only locks that block reads matter."""
+    """What a request touches, as canonical keys. reads, read_trees: there only locks that block reads matter."""
 
     keys: tuple[str, ...] = ()
     trees: tuple[str, ...] = ()
     memberships: tuple[str, ...] = ()
     creations: tuple[Creation, ...] = ()
-    reads: bool = False
+    reads: tuple[str, ...] = ()
+    read_trees: tuple[str, ...] = ()
 
     def __or__(self, other: Need) -> Need:
         """The stricter of both: everything that either touches."""
@@ -84,14 +85,19 @@ class Need:
             tuple(dict.fromkeys(self.trees + other.trees)),
             tuple(dict.fromkeys(self.memberships + other.memberships)),
             tuple(dict.fromkeys(self.creations + other.creations)),
-            self.reads and other.reads,
+            tuple(dict.fromkeys(self.reads + other.reads)),
+            tuple(dict.fromkeys(self.read_trees + other.read_trees)),
         )
+
+    @property
+    def writes(self) -> bool:
+        return bool(self.keys or self.trees or self.memberships or self.creations)
 
     @property
     def seen(self) -> tuple[str, ...]:
         """All keys that a snapshot must show, each with its ancestors."""
         created = (parent for creation in self.creations for parent in creation.parents)
-        return tuple(dict.fromkeys((*self.keys, *self.trees, *self.memberships, *created)))
+        return tuple(dict.fromkeys((*self.keys, *self.trees, *self.memberships, *created, *self.reads)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +122,7 @@ class Submission:
 
     locate: the target of a Resource-Tag (see `conditions.evaluate`). trusting: keys on which a lock of the same creator
     opens without its token (quirk "explorer"). jitter: see `refusing.retry_after`. resource: the URL path as addressed.
+    by_code: not a client's request but the house's own (`Locks`).
     """
 
     asker: Asker
@@ -125,6 +132,7 @@ class Submission:
     locate: Callable[[str | None], Target | None] = _nowhere
     trusting: tuple[str, ...] = ()
     jitter: float = 0.0
+    by_code: bool = False
 
     def verdict(self, snapshot: Snapshot, facts: Mapping[str, Fact]) -> Verdict:
         return Verdict(True) if self.header is None else evaluate(self.header, self.locate, snapshot, facts)
@@ -162,6 +170,4 @@ class Granted:
 Admission: TypeAlias = Admitted | Refusal | NeedFacts | NeedMore
 Renewal: TypeAlias = Granted | Refusal | NeedFacts
 Acquisition: TypeAlias = Renewal | NeedMore
-TOLD = 100
-"""Locks in the way that a refused LOCK of a whole tree is told of, so that its cost has a bound."""
 NO_FACTS: Mapping[str, Fact] = MappingProxyType({})
