@@ -25,12 +25,6 @@ NAMES = {
     "SQL": "'; DROP TABLE locks; --",
     "double quote": 'a"b',
     "blank": "a b",
-    "line": "a\nb",
-    "carriage return": "a\r\nb",
-    "tab": "a\tb",
-    "escape": "a\x1bb",
-    "DEL": "a\x7fb",
-    "unit separator": "a\x1fb",
     "highest": "a\U0010ffff",
     "lowest above space": "a!",
     "above the slash": "a0",
@@ -76,6 +70,24 @@ def test_t31_a_lock_is_on_that_name_and_no_other(name, guarded):
     assert shell("PUT", url(name), {"If": f"<{url(name)}> (<{token}>)"}, b"x", user="alice").status == 204
     assert shell("UNLOCK", url(name), {"Lock-Token": f"<{token}>"}, user="alice").status == 204
     assert shell.table() == ()
+
+
+CONTROLS = ["a\nb", "a\r\nb", "a\tb", "a\x1bb", "a\x7fb", "a\x1fb", "ab\n", "\tab"]
+
+
+@pytest.mark.parametrize("name", CONTROLS, ids=ascii)
+def test_t31_a_control_character_is_no_name(name, guarded):
+    """Some routers drop it or end a pattern before it (Starlette): no lock on it, no write with it near a lock."""
+    shell = guarded()
+    body = {"Content-Type": "application/xml"}
+    assert shell("LOCK", url(name), body, lockinfo(), user="alice").status == 400
+    assert shell("PUT", url(name), {}, b"x", user="bob").status in (201, 204)
+    shell.lock(url("ab"), "alice")
+    with shell.untouched():
+        assert shell("PUT", url(name), {}, b"x", user="bob").status == 400
+        assert shell("DELETE", url(name), {}, user="bob").status == 400
+        move = {"Destination": url(name)}
+        assert shell("MOVE", "/elsewhere/x", move, user="bob").status == 400
 
 
 def test_t31_names_do_not_collide(guarded):

@@ -127,7 +127,8 @@ async def asgi(
         if not state["last"]:
             state["last"] = True
             return {"type": "http.request", "body": chunks[-1] if chunks else b"", "more_body": False}
-        return {"type": "http.disconnect"}
+        await asyncio.Event().wait()  # the client is there until it has its answer
+        raise AssertionError
 
     async def send(message: Mapping[str, Any]) -> None:
         if message["type"] == "http.response.start":

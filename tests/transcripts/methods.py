@@ -132,7 +132,13 @@ TREES = [
         (
             lock("/docs/a", "a"),
             lock("/docs/b", "b"),
-            Do("DELETE", "/docs", status=423, has=("/docs/",), calls=("HEAD /docs", "HEAD /docs/a")),
+            Do(
+                "DELETE",
+                "/docs",
+                status=423,
+                has=("/docs/a", "/docs/b"),
+                calls=("HEAD /docs", "HEAD /docs/a", "HEAD /docs/b"),
+            ),
             Do("DELETE", "/docs", {"If": "</docs/a> (<{a}>)"}, status=423, has=("/docs/b",), lacks=("/docs/a<",)),
             Do(
                 "DELETE",

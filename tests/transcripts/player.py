@@ -207,7 +207,7 @@ class AsgiWorld(World):
 
         async def receive() -> dict[str, Any]:
             if not pieces:
-                return {"type": "http.disconnect"}
+                await asyncio.Event().wait()  # the client is there until it has its answer
             piece = pieces.pop(0)
             return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 

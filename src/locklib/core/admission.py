@@ -147,8 +147,7 @@ def _need(exchange: Exchange, methods: tuple[str, ...], destination: Target | No
         if route.reads:
             need = need | _read(method, exchange.key)
         if route.counts_as_write(method):
-            for target in _meant(exchange, own):
-                need = need | _touched(exchange, here, target)
+            need = need | _touched(exchange, here, own)
         if beside.counts_as_write(method) and destination is not None:
             for target in _meant(exchange, destination):
                 need = need | _touched(exchange, there, target)
@@ -162,7 +161,7 @@ def _read(method: str, key: str) -> Need:
 
 
 def _meant(exchange: Exchange, target: Target) -> Iterator[Target]:
-    """The target, and what an application takes it for that decodes a path before it cuts the query off."""
+    """The destination, and what an application takes it for that decodes it before it cuts the query off."""
     yield target
     cut = paths.without_query(target.path)
     if cut != target.path and exchange.policy.key is None:

@@ -168,11 +168,20 @@ class Exchange:
             return replace(self.passing, refusal=refusal)
         held = refusal.held
         shown = disclosure or self.policy.discloses(self.asker.principal, held.lock if held else None)
-        rendered = render_refusal(refusal, self.rendering, shown)
+        rendered = render_refusal(self._told_alike(refusal, shown), self.rendering, shown)
         if refusal.status == 401 and self.policy.challenge:
             challenge = ("WWW-Authenticate", self.policy.challenge)
             rendered = replace(rendered, headers=(*rendered.headers, challenge))
         return self.reply(rendered, refusal)
+
+    def _told_alike(self, refusal: Refusal, shown: Disclosure) -> Refusal:
+        """A policy may decide for each lock: beside the first only those are told that may be told in the same way."""
+        if self.policy.disclosure is None or len(refusal.conflicts) < 2:
+            return refusal
+        asker = self.asker.principal
+        alike = tuple(held for held in refusal.conflicts if self.policy.discloses(asker, held.lock) == shown)
+        roots = tuple(dict.fromkeys(held.lock.root for held in alike))
+        return replace(refusal, conflicts=alike, hrefs=roots or refusal.hrefs[:1])
 
     def refuse(self, refusal: Refusal) -> Next:
         """Permission comes before lock state (RFC 4918 8.1, 8.5): the application's 401 or 403 goes first."""
