@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, TypedDict
 
@@ -193,7 +193,8 @@ def principal_from(user: object) -> Principal | None:
         name = _attribute(user, attribute)
         if isinstance(name, str) and name:
             return Principal(name, frozenset(getattr(user, "roles", ())))
-    if hasattr(user, "__await__"):
+    if isinstance(user, Coroutine):
+        user.close()  # else Python warns of it as well
         raise ConfigurationError("principal= must be a plain callable; an async one cannot be asked here")
     raise ConfigurationError(
         f"principal=: no name was found on {type(user).__name__}; give a callable that returns a name or a Principal"
