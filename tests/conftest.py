@@ -124,4 +124,5 @@ def minutes(reporter: pytest.TerminalReporter) -> None:
                 taken[part_of(report.nodeid.partition("::")[0]).name] += report.duration
     for part in PARTS:
         if taken[part.name] > 30 * part.minutes:  # from half a budget on, worth a line
-            reporter.write_line(f"{part.name}: {taken[part.name]:.0f} s of tests (budget {60 * part.minutes:.0f} s of two processes)")
+            budget = f"budget {60 * part.minutes:.0f} s of two processes"
+            reporter.write_line(f"{part.name}: {taken[part.name]:.0f} s of tests ({budget})")
