@@ -104,8 +104,12 @@ class LockMiddleware:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         environ["locklib"] = self._plain
         method = environ["REQUEST_METHOD"]
-        if method in self._passing and environ.keys().isdisjoint(STOPPING):
-            return self.app(environ, start_response)
+        if method in self._passing:
+            for name in STOPPING:
+                if name in environ:
+                    break
+            else:
+                return self.app(environ, start_response)
         if method in self._shorts and environ.keys().isdisjoint(TELLING):
             path = _path(environ) if environ.get("SCRIPT_NAME") else environ.get("PATH_INFO", "")
             key = plain_key(path, environ.get("QUERY_STRING", ""))
