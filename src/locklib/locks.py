@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from locklib.core import rules
 from locklib.core.context import key_of
 from locklib.core.fields import http_quote
+from locklib.core.locking import MARGIN
 from locklib.core.model import (
     Depth,
     Details,
@@ -38,9 +39,6 @@ from locklib.stores.base import AsyncLockStore, LockStore, is_async
 from locklib.wiring import new_token, open_store
 
 __all__ = ["AsyncLocks", "Locks", "locks_on"]
-
-MARGIN = 20.0
-"""Seconds that a pending lock outlives the wait for older writers."""
 
 
 class _Words:
