@@ -196,7 +196,7 @@ def test_an_application_that_does_not_start_is_an_exit_status(
 ):
     """There is no directory for the lease, so the memory store cannot tell whether it is alone."""
     monkeypatch.chdir(tmp_path)
-    code = "import locklib.stores.lease as lease; lease.lease_path = lambda *_: '/nonexistent/lease'"
+    code = "import locklib.stores.memory.lease as lease; lease.lease_path = lambda *_: '/nonexistent/lease'"
     done = program("-c", f"{code}; from locklib.cli import main; main()", *command, "--port", "0")
     assert done.returncode == 1
     assert "lease file" in done.stderr

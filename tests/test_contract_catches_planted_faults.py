@@ -15,12 +15,13 @@ from hypothesis import Phase, settings
 
 import locklib.testing
 from locklib.core.model import Depth, Done, Ended, Outcome, Page, Purpose, Query, Snapshot, Tombstone, replace
-from locklib.stores import board, remains, table
-from locklib.stores.board import Board
-from locklib.stores.memory import AsyncMemoryLockStore, Memory, MemoryLockStore
-from locklib.stores.remains import Graves, Queue
-from locklib.stores.table import Table
-from locklib.stores.tree import Tree
+from locklib.stores import common
+from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore, board, remains, store, table
+from locklib.stores.memory.board import Board
+from locklib.stores.memory.remains import Graves, Queue
+from locklib.stores.memory.store import Memory
+from locklib.stores.memory.table import Table
+from locklib.stores.memory.tree import Tree
 from locklib.testing import StoreContract, adversary
 from locklib.testing.kit import FakeClock, Kit
 
@@ -85,7 +86,7 @@ def _half_carried_out(monkeypatch):
 
     original = Table.put
     monkeypatch.setattr(Table, "put", put)
-    monkeypatch.setattr(Memory, "_refuse_unfit", staticmethod(refuse))
+    monkeypatch.setattr(store, "refuse_unfit", refuse)
 
 
 # -- claims and permits -------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def _one_namespace(run, self, query, step):
 
 def _pending_gets_a_stone(self, lock, now):
     self.drop(lock.token)
-    self.graves.put(remains.expired(lock), now)
+    self.graves.put(common.expired(lock), now)
 
 
 def _no_stone_for_the_expired(self, lock, now):
@@ -259,7 +260,7 @@ FAULTS = {
     ),
     "half an outcome is carried out": (_half_carried_out, "test_a_step_that_cannot_be_carried_out_changes_nothing"),
     "reading queries may write": (
-        replaced(Memory, "_refuse_unfit", staticmethod(lambda query, outcome: None)),
+        replaced(store, "refuse_unfit", lambda query, outcome: None),
         "test_a_query_that_only_reads_cannot_change",
     ),
     "look, then publish": (_claim_published_after_the_look, "test_i7_of_a_writer_and_a_lock_one_sees_the_other"),
@@ -328,11 +329,11 @@ FAULTS = {
         "test_t31_a_key_is_itself_and_no_other",
     ),
     "drop_under ignores the prefix": (
-        replaced(table, "_spelled_under", lambda lock, prefix: True),
+        replaced(table, "spelled_under", lambda root, prefix: True),
         "test_drop_under_keeps_other_spellings",
     ),
     "drop_under minds a trailing slash": (
-        replaced(table, "_spelled_under", lambda lock, prefix: lock.root == prefix),
+        replaced(table, "spelled_under", lambda root, prefix: root == prefix),
         "test_drop_under_keeps_other_spellings",
     ),
     "letters of any case are one key": (

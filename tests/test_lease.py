@@ -23,9 +23,8 @@ import pytest
 
 import locklib
 from locklib.errors import ConfigurationError
-from locklib.stores import lease as leases
-from locklib.stores.lease import Lease, lease_path
 from locklib.stores.memory import MemoryLockStore
+from locklib.stores.memory.lease import Lease, lease_path
 
 SRC = str(Path(locklib.__file__).resolve().parent.parent)
 

@@ -31,13 +31,13 @@ from locklib.core.model import (
     replace,
 )
 from locklib.errors import ConfigurationError, LockError
-from locklib.stores import lease as leases
-from locklib.stores import memory as memories
-from locklib.stores import tree as trees
 from locklib.stores.base import Nearby, is_async
 from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
-from locklib.stores.table import Table
-from locklib.stores.tree import Tree
+from locklib.stores.memory import lease as leases
+from locklib.stores.memory import store as memories
+from locklib.stores.memory import tree as trees
+from locklib.stores.memory.table import Table
+from locklib.stores.memory.tree import Tree
 from locklib.testing.contract import filters, keys, tables
 from locklib.testing.kit import FakeClock, Kit, in_tree, new, on_paths
 

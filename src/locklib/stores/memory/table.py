@@ -15,9 +15,10 @@ from itertools import chain
 from typing import Protocol
 
 from locklib.core.model import Counts, DropUnder, Held, Lock, Page, Put, Query, Snapshot
-from locklib.stores.calendar import Calendar
-from locklib.stores.remains import Graves, Queue, expired
-from locklib.stores.tree import Tree
+from locklib.stores.common import as_stored, expired, matters, place, spelled_under
+from locklib.stores.memory.calendar import Calendar
+from locklib.stores.memory.remains import Graves, Queue
+from locklib.stores.memory.tree import Tree
 
 __all__ = ["Table"]
 
@@ -54,27 +55,8 @@ class Table:
 
     def put(self, put: Put, now: float, fence: int) -> Lock:
         """Write one row and hand it back as stored. `fence` is the one to give if `put` is a grant."""
-        given = put.lock
-        old = self.rows.get(given.token)
-        if put.grant:
-            created = now
-        elif old is None:
-            created, fence = given.created_at, given.fence
-        else:
-            created, fence = old.created_at, old.fence
-        lock = Lock(
-            given.token,
-            given.key,
-            given.depth,
-            given.scope,
-            given.purpose,
-            self._enlist(given.creator),
-            given.timeout,
-            created,
-            now + put.lasts,
-            fence,
-            given.details,
-        )
+        old = self.rows.get(put.lock.token)
+        lock = as_stored(put, old, now, fence, self._enlist(put.lock.creator))
         self._enter(lock, old)
         return lock
 
@@ -101,7 +83,7 @@ class Table:
         doomed = [
             lock.token
             for lock in chain.from_iterable(self.tree.below(order.key))
-            if lock.fence <= order.up_to_fence and _spelled_under(lock, order.prefix)
+            if lock.fence <= order.up_to_fence and spelled_under(lock.root, order.prefix)
         ]
         for token in doomed:
             self.drop(token)
@@ -139,7 +121,7 @@ class Table:
         for path in query.paths:
             covering = self.tree.covering(path)
             for lock in self._living(covering, now) if covering else ():
-                if _matters(lock, query):
+                if matters(lock, query):
                     found[lock.token] = lock
         for token in query.tokens:
             row = self.rows.get(token)
@@ -148,7 +130,7 @@ class Table:
         more = self._look_below(query, now, found) if query.trees else False
         locks = list(found.values())
         if len(locks) > 1:
-            locks.sort(key=_place)
+            locks.sort(key=place)
         return Snapshot(
             tuple([Held(lock, lock.expires_at - now) for lock in locks]),
             fence,
@@ -190,10 +172,10 @@ class Table:
 
     def _read_page(self, query: Query, page: Page, now: float, met: list[Lock], found: dict[str, Lock]) -> bool:
         after = ("", "") if page.after is None else page.after
-        walks = [self._places(tree, after[0], query, now, met) for tree in query.trees]
+        walks = [self.places(tree, after[0], query, now, met) for tree in query.trees]
         listed: dict[str, Lock] = {}
-        for lock in merge(*walks, key=_place):
-            if page.after is not None and _place(lock) <= after:
+        for lock in merge(*walks, key=place):
+            if page.after is not None and place(lock) <= after:
                 continue
             listed[lock.token] = lock
             if len(listed) > page.limit:
@@ -203,35 +185,15 @@ class Table:
         found.update(listed)
         return False
 
-    def _places(self, tree: str, after: str, query: Query, now: float, met: list[Lock]) -> Iterator[Lock]:
+    def places(self, tree: str, after: str, query: Query, now: float, met: list[Lock]) -> Iterator[Lock]:
         for rows in self.tree.ordered(tree, after):
-            yield from sorted(self._sift(rows, query, now, met), key=_place)
+            yield from sorted(self._sift(rows, query, now, met), key=place)
 
     def _sift(self, rows: tuple[Lock, ...], query: Query, now: float, met: list[Lock]) -> list[Lock]:
         """Those of one root that live and matter; the others that ran out go to `met`, to be removed after the walk."""
         met.extend([lock for lock in rows if lock.expires_at <= now])
-        return [lock for lock in rows if lock.expires_at > now and _matters(lock, query)]
+        return [lock for lock in rows if lock.expires_at > now and matters(lock, query)]
 
     def _count(self, query: Query) -> Counts:
         mine = self.creators.get(query.count_creator, (None, 0))[1]
         return Counts(len(self.rows), mine, {path: len(self.tree.at(path)) for path in query.paths})
-
-
-def _place(lock: Lock) -> tuple[str, str]:
-    return lock.key, lock.token
-
-
-def _matters(lock: Lock, query: Query) -> bool:
-    return (
-        (query.scopes is None or lock.scope in query.scopes)
-        and (query.purposes is None or lock.purpose in query.purposes)
-        and (query.not_creator is None or lock.creator != query.not_creator)
-    )
-
-
-def _spelled_under(lock: Lock, prefix: str | None) -> bool:
-    """Whether the root as addressed is `prefix` or lies under it, trailing slashes aside."""
-    if prefix is None:
-        return True
-    root, bound = lock.root.rstrip("/"), prefix.rstrip("/")
-    return root == bound or root.startswith(bound + "/")

@@ -17,28 +17,13 @@ from collections.abc import Callable, Collection, Iterator
 from threading import Lock as Mutex
 from typing import TypeAlias
 
-from locklib.core.model import Depth, Lock, Permit
-from locklib.core.paths import is_below, parent
+from locklib.core.model import Lock, Permit
+from locklib.core.paths import parent
+from locklib.stores.common import may_touch
 
 __all__ = ["AsyncMemoryPermits", "Board", "Claim", "MemoryPermits"]
 
 Claim: TypeAlias = tuple[str, str, bool]  # namespace, key, tree
-
-
-def is_under(key: str, root: str) -> bool:
-    """Whether `key` is `root` or lies below it."""
-    return key == root or is_below(key, root)
-
-
-def may_touch(permit: Permit, lock: Lock) -> bool:
-    """Whether `permit` reaches something that `lock` covers: a superset of those that conflict."""
-    root = lock.key
-    if lock.depth is Depth.ZERO:
-        named = root in permit.keys or root in permit.memberships
-        return named or any(is_under(root, tree) for tree in permit.trees)
-    if any(is_under(key, root) for key in (*permit.keys, *permit.memberships)):
-        return True
-    return any(is_under(tree, root) or is_under(root, tree) for tree in permit.trees)
 
 
 class Board:

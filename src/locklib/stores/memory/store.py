@@ -20,7 +20,6 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from math import isnan
 from threading import Lock as Mutex
 from threading import RLock
 from typing import Literal, Protocol, TypeVar
@@ -29,16 +28,15 @@ from weakref import WeakSet
 from locklib.core.model import Done, Lock, Note, Outcome, Query, Step
 from locklib.errors import ConfigurationError, LockError
 from locklib.stores.base import Promises
-from locklib.stores.board import AsyncMemoryPermits, Board, Claim, MemoryPermits
-from locklib.stores.lease import CURE, Lease, notices_others
-from locklib.stores.remains import stamped
-from locklib.stores.table import Table
+from locklib.stores.common import NOTES_KEPT, refuse_unfit, stamped
+from locklib.stores.memory.board import AsyncMemoryPermits, Board, Claim, MemoryPermits
+from locklib.stores.memory.lease import CURE, Lease, notices_others
+from locklib.stores.memory.table import Table
 
 __all__ = ["AsyncMemoryLockStore", "MemoryLockStore"]
 
 R = TypeVar("R")
 
-NOTES_KEPT = 10_000
 _EMPTY = Table()
 _memories: WeakSet[Memory] = WeakSet()
 
@@ -151,7 +149,7 @@ class Memory:
         return Done(outcome.answer, rows, query.claim if outcome.keep_claim else None, fence)
 
     def _carry_out(self, query: Query, table: Table, outcome: Outcome[R], now: float) -> tuple[Lock, ...]:
-        self._refuse_unfit(query, outcome)
+        refuse_unfit(query, outcome)
         if table is _EMPTY:
             table = Table()
         table.tree.version += 1
@@ -167,20 +165,6 @@ class Memory:
         if self.on_note is not None:
             self.untold.extend(outcome.notes)
         return rows
-
-    @staticmethod
-    def _refuse_unfit(query: Query, outcome: Outcome[R]) -> None:
-        """Refuse before the first change what could not be carried out to the end."""
-        if not query.writes:
-            raise LockError(
-                "the step wants changes, but its query was made to read only (writes=False); nothing was changed: "
-                "set writes=True in a query whose step may change something"
-            )
-        for put in outcome.puts:
-            if isnan(put.lasts):
-                raise LockError(
-                    f"a lock on {put.lock.key!r} cannot last {put.lasts} seconds; give a number or math.inf"
-                )
 
     def _change(self, table: Table, outcome: Outcome[R], now: float) -> tuple[Lock, ...]:
         """Puts come first: who looks without the mutex may see too much for a moment, never too little."""

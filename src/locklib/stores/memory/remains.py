@@ -10,23 +10,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from locklib.core.model import Ended, Lock, Ticket, Tombstone
+from locklib.core.model import Ticket, Tombstone
+from locklib.stores.common import DAY, PER_CREATOR
 
-__all__ = ["DAY", "PER_CREATOR", "Graves", "Queue", "expired"]
-
-DAY = 86_400.0
-PER_CREATOR = 1_000
-
-
-def expired(lock: Lock) -> Tombstone:
-    """The tombstone that a store writes for a granted lock that ran out; it ended when its life did."""
-    return Tombstone(lock.token, lock.key, lock.root, lock.creator, Ended.EXPIRED, at=lock.expires_at)
-
-
-def stamped(stone: Tombstone, at: float) -> Tombstone:
-    return Tombstone(
-        stone.token, stone.key, stone.root, stone.creator, stone.ended, stone.by, stone.reason, stone.request, at
-    )
+__all__ = ["Graves", "Queue"]
 
 
 class Graves:
