@@ -24,6 +24,7 @@ import pytest
 import locklib
 from locklib.errors import ConfigurationError
 from locklib.stores.memory import MemoryLockStore
+from locklib.stores.memory import lease as leases
 from locklib.stores.memory.lease import Lease, lease_path
 
 SRC = str(Path(locklib.__file__).resolve().parent.parent)
