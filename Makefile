@@ -58,8 +58,16 @@ bench: ## the figures: each a ratio, with its target
 	@scripts/setup.sh test
 	@$(BIN)/python -m bench
 
+.PHONY: soak
+soak: ## the long runs: processes under faults with their histories checked, and inputs by the million (about an hour)
+	@scripts/setup.sh test
+	@$(PART) "soak" 30 $(BIN)/python -m soak --report soak/results
+	@$(PART) "fuzz" 20 $(BIN)/python -m fuzz --inputs 1000000 --report fuzz/results/report.md
+	@$(PART) "processes and holds, in full" 10 env LOCKLIB_FULL=1 $(BIN)/python -m pytest -q \
+		tests/test_processes_sqlite.py tests/test_i07_hold_processes.py
+
 .PHONY: clean
 clean: ## remove what set-up, tests and builds have made
 	rm -rf .venv dist build htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -rf tests/clients/node_modules bench/results
+	rm -rf tests/clients/node_modules bench/results soak/results fuzz/results fuzz/findings
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from bench import headers, imports, shells, tables
+from bench import durable, endtoend, headers, imports, shells, tables
 from bench.held import filled
 from bench.measure import QUICK, Curve, Plan, Report, Row
 from bench.picture import picture
@@ -24,6 +24,8 @@ ALONE: dict[str, Callable[[Plan], Report]] = {
     "imports": imports.imports,
     "if": headers.if_header,
     "memory": tables.memory,
+    "durable": durable.durable,
+    "servers": endtoend.servers,
 }
 WITH_LOCKS: dict[str, Callable[[Plan, Stores], Report]] = {
     "asgi": shells.asgi,
@@ -35,6 +37,7 @@ WITH_LOCKS: dict[str, Callable[[Plan, Stores], Report]] = {
 PICTURES = {
     "requests": ("A request through LockMiddleware, against a middleware that does nothing", "times the no-op"),
     "table": ("The lock table in memory", "microseconds"),
+    "durable": ("The lock table in a file of SQLite", "microseconds"),
 }
 
 
@@ -57,7 +60,7 @@ def table(rows: Iterable[Row]) -> str:
     """Markdown, so that it can be put into a page as it is."""
     lines = ["| figure | what | found | target | |", "|---|---|---|---|---|"]
     for row in rows:
-        target = "" if row.target is None else f"<= {_number(row.target, row.unit)}"
+        target = "" if row.target is None else f"{'>=' if row.least else '<='} {_number(row.target, row.unit)}"
         what = f"{row.what} ({row.note})" if row.note else row.what
         lines.append(f"| {row.figure} | {what} | {_number(row.value, row.unit)} | {target} | {row.verdict} |")
     return "\n".join(lines)
@@ -69,7 +72,7 @@ def _number(value: float, unit: str) -> str:
         if unit == "x"
         else f"{value:.0f} B"
         if unit == "B"
-        else f"{value:.2g} {unit}"
+        else f"{value:.{0 if value >= 100 else 2}{'f' if value >= 100 else 'g'}} {unit}"
         if unit == "us"
         else f"{value:.1f} {unit}"
     )
@@ -92,6 +95,7 @@ def as_json(report: Report) -> str:
             "value": row.value,
             "unit": row.unit,
             "target": row.target,
+            "least": row.least,
             "verdict": row.verdict,
             "note": row.note,
         }

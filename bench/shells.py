@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from itertools import count
 from statistics import median
 from typing import Any
 
@@ -20,6 +21,30 @@ __all__ = ["asgi", "wsgi"]
 CHECK = [("/", "check")]
 OWNED = 5
 """The number of the lock that somebody meets (423) or holds."""
+
+
+NUMBERS = count()
+
+
+def _new_path() -> str:
+    """At ELSEWHERE's place and of its length, asked for once."""
+    return ELSEWHERE.replace("minutes", f"{next(NUMBERS):07}")
+
+
+class AsgiEachNew(Asgi):
+    """Each request to a path of its own: what a shell keeps of the last paths is of no use."""
+
+    def scope(self) -> dict[str, Any]:
+        self.path = _new_path()
+        return super().scope()
+
+
+class WsgiEachNew(Wsgi):
+    """`AsgiEachNew` for WSGI."""
+
+    def environ(self) -> dict[str, Any]:
+        self.given["PATH_INFO"] = _new_path()
+        return super().environ()
 
 
 class Race:
@@ -59,6 +84,7 @@ def asgi(plan: Plan, stores: Mapping[int, MemoryLockStore]) -> Report:
 def _asgi(plan: Plan, stores: Mapping[int, MemoryLockStore], loop: asyncio.AbstractEventLoop) -> Report:
     get = Asgi(loop, plan.batch, "GET", ELSEWHERE)
     put = Asgi(loop, plan.batch, "PUT", ELSEWHERE)
+    new = AsgiEachNew(loop, plan.batch, "PUT", ELSEWHERE)
     beside = Asgi(loop, plan.batch, "PUT", SIBLING)
     delete = Asgi(loop, plan.batch, "DELETE", ELSEWHERE)
     few = max(plan.batch // 5, 2)
@@ -76,6 +102,7 @@ def _asgi(plan: Plan, stores: Mapping[int, MemoryLockStore], loop: asyncio.Abstr
     field = Race(AsgiNoOp(asgi_app))
     add = field.add
     add("empty hold", put, locks(filled(0)))
+    add("empty new", new, locks(filled(0)))
     add("empty check", put, locks(filled(0), routes=CHECK))
     for size, store in stores.items():
         add(f"safe {size}", get, locks(store))
@@ -95,6 +122,7 @@ def _asgi(plan: Plan, stores: Mapping[int, MemoryLockStore], loop: asyncio.Abstr
         Row("P1", "ASGI, the no-op itself, in this run", field.noop_us, unit="us"),
         Row("P1", f"ASGI, safe method, {held}", of(f"safe {plan.most}"), 1.10),
         Row("P2", "ASGI, write, empty store, mode hold", of("empty hold"), 1.5),
+        Row("P2", "ASGI, write, empty store, mode hold, each path new", of("empty new")),
         Row("P2", "ASGI, write, empty store, mode check", of("empty check"), 1.20),
         Row("P3", f"ASGI, write, {held} elsewhere, mode hold", of(f"elsewhere {plan.most}"), 3.0),
         Row("P3", f"ASGI, write, {held}, a sibling locked, mode hold", of(f"sibling {plan.most}"), 5.0),
@@ -120,6 +148,7 @@ def _curve(plan: Plan, name: str, label: str, of: Callable[[str], float]) -> Cur
 def wsgi(plan: Plan, stores: Mapping[int, MemoryLockStore]) -> Report:
     get = Wsgi(plan.batch, "GET", ELSEWHERE)
     put = Wsgi(plan.batch, "PUT", ELSEWHERE)
+    new = WsgiEachNew(plan.batch, "PUT", ELSEWHERE)
     beside = Wsgi(plan.batch, "PUT", SIBLING)
     few = max(plan.batch // 5, 2)
     refused = Wsgi(few, "PUT", key(OWNED), accept="application/xml")
@@ -131,6 +160,7 @@ def wsgi(plan: Plan, stores: Mapping[int, MemoryLockStore]) -> Report:
     field = Race(WsgiNoOp(wsgi_app))
     field.add("safe", get, locks(most))
     field.add("empty hold", put, locks(filled(0)))
+    field.add("empty new", new, locks(filled(0)))
     field.add("empty check", put, locks(filled(0), routes=CHECK))
     field.add("elsewhere", put, locks(most))
     field.add("sibling", beside, locks(most))
@@ -145,6 +175,7 @@ def wsgi(plan: Plan, stores: Mapping[int, MemoryLockStore]) -> Report:
             Row("P1", "WSGI, the no-op itself, in this run", field.noop_us, unit="us"),
             Row("P1", f"WSGI, safe method, {held}", of("safe"), 1.20),
             Row("P2", "WSGI, write, empty store, mode hold, the answer a list", of("empty hold"), 4.0),
+            Row("P2", "WSGI, write, empty store, mode hold, each path new", of("empty new")),
             Row("P2", "WSGI, write, empty store, mode hold, streamed", of_streaming("empty hold"), 4.0),
             Row("P2", "WSGI, write, empty store, mode check", of("empty check"), 1.30),
             Row("P3", f"WSGI, write, {held} elsewhere, mode hold", of("elsewhere")),

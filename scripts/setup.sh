@@ -37,8 +37,8 @@ set_up_python() {
     stamp_text >".venv/.done-$want"
 }
 
-# program:package pairs; a program that may not be installed is named here, and the tests that need it fail by name
-PROGRAMS="litmus:litmus cadaver:cadaver node:nodejs npm:npm curl:curl"
+# program:package pairs, for clients, and for faults (strace, faketime); a program that may not be installed is named here, and the tests that need it fail by name
+PROGRAMS="litmus:litmus cadaver:cadaver node:nodejs npm:npm curl:curl strace:strace faketime:faketime"
 
 set_up_programs() {
     local pair program package

@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -23,6 +22,7 @@ from locklib.core.model import (
     Refusal,
     Scope,
     Tombstone,
+    replace,
 )
 from locklib.core.refusals import (
     PROBLEM_TYPE,

@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import xml.etree.ElementTree as ET
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 from bench import __main__ as program
-from bench import measure, tables
+from bench import client, durable, endtoend, measure, tables
+from bench.held import key
 from bench.measure import QUICK, Curve, Row
 from bench.picture import picture
 from bench.shells import Race
 from bench.wire import Wsgi, WsgiNoOp, wsgi_app
 
+from locklib.core import rules
+from locklib.core.model import Query
+
 ROOT = Path(__file__).parents[1]
-LINE = re.compile(r"\| (P\d+) \| (.+) \| ([\d.]+) (x|B|ms|us) \| (?:<= ([\d.]+) (?:x|B|ms))? ?\| (met|not met)? ?\|")
+LINE = re.compile(r"\| (P\d+) \| (.+) \| ([\d.]+) (x|B|ms|us) \| (?:[<>]= ([\d.]+) (?:x|B|ms))? ?\| (met|not met)? ?\|")
 
 
 def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -42,7 +49,7 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[re.Match[str]]
     return rows, json.loads((folder / "figures.json").read_text()), folder
 
 
-@pytest.mark.parametrize("figure", ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P12", "P14", "P15"])
+@pytest.mark.parametrize("figure", ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P11", "P12", "P13", "P14", "P15"])
 def test_every_figure_has_a_row_with_a_value_and_a_target(quick: tuple, figure: str) -> None:
     rows = [row for row in quick[0] if row[1] == figure]
     assert rows
@@ -50,10 +57,17 @@ def test_every_figure_has_a_row_with_a_value_and_a_target(quick: tuple, figure: 
     assert all(float(row[3]) >= 0 for row in rows)
 
 
+@pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "waitress"])
+def test_every_server_is_measured_with_both_stores(quick: tuple, server: str) -> None:
+    of_it = [row[2] for row in quick[0] if row[1] == "P13" and row[2].startswith(server)]
+    for what in ("CPU of a PUT, store memory", "CPU of a PUT, store sqlite", "requests a second"):
+        assert any(what in told for told in of_it), what
+
+
 def test_both_shells_are_measured(quick: tuple) -> None:
     for figure in ("P1", "P2", "P3", "P4", "P15"):
         shells = {row[2].split(",")[0] for row in quick[0] if row[1] == figure}
-        assert shells == {"ASGI", "WSGI"}, figure
+        assert shells >= {"ASGI", "WSGI"}, figure
 
 
 def test_the_json_holds_the_rows_of_the_table_and_the_machine(quick: tuple) -> None:
@@ -63,15 +77,17 @@ def test_the_json_holds_the_rows_of_the_table_and_the_machine(quick: tuple) -> N
     assert figures["machine"]["python"] == ".".join(map(str, sys.version_info[:3]))
 
 
-@pytest.mark.parametrize("name", ["requests", "table"])
-def test_the_curves_are_drawn_beside_the_json_of_a_quick_run(quick: tuple, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("requests", QUICK.sizes), ("table", QUICK.sizes), ("durable", QUICK.files)]
+)
+def test_the_curves_are_drawn_beside_the_json_of_a_quick_run(quick: tuple, name: str, sizes: tuple[int, ...]) -> None:
     _, figures, folder = quick
     svg = ET.fromstring((folder / f"bench-{name}.svg").read_text())
     lines = svg.findall("{http://www.w3.org/2000/svg}polyline")
     its = [curve for curve in figures["curves"] if curve["picture"] == name]
     assert len(lines) == len(its) > 1
     for curve in its:
-        assert [size for size, _ in curve["points"]] == list(QUICK.sizes)
+        assert [size for size, _ in curve["points"]] == list(sizes)
 
 
 def test_names_choose_what_is_measured(tmp_path: Path) -> None:
@@ -91,6 +107,13 @@ def test_an_unknown_name_is_told_with_those_that_are_known() -> None:
 )
 def test_a_verdict_follows_from_value_and_target(value: float, target: float | None, verdict: str) -> None:
     assert Row("P1", "x", value, target).verdict == verdict
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.95, "met"), (0.9, "met"), (0.89, "not met")])
+def test_a_target_that_is_to_be_reached_is_shown_as_such(value: float, verdict: str) -> None:
+    row = Row("P13", "requests a second", value, 0.9, least=True)
+    assert row.verdict == verdict
+    assert program.table([row]).splitlines()[2].endswith(f"| >= 0.90 x | {verdict} |")
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
@@ -114,6 +137,76 @@ def test_a_figure_for_another_answer_is_refused() -> None:
     request = Wsgi(1, "PUT", "/a")
     with pytest.raises(RuntimeError, match="the answer is 200, not 423"):
         Race(WsgiNoOp(wsgi_app)).add("423", request, wsgi_app, 423)
+
+
+class Serving:
+    """A server that answers with what it is given, so many times on one connection, and counts both."""
+
+    def __init__(self, answer: bytes, each: int) -> None:
+        self.answer, self.each = answer, each
+        self.requests = self.connections = 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self.serve)
+
+    def serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.socket.accept()
+                self.connections += 1
+                with connection:
+                    for _ in range(self.each):
+                        if not connection.recv(65_536).startswith(b"PUT /a HTTP/1.1\r\n"):
+                            break
+                        self.requests += 1
+                        connection.sendall(self.answer)
+
+    def __enter__(self) -> Serving:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+        self.thread.join(5)
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "AT_ONCE", 1)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+@pytest.mark.parametrize(
+    ("field", "each", "connections"), [(b"", 9, 1), (b"Connection: close\r\n", 1, 5)], ids=["kept", "closed by it"]
+)
+def test_the_client_keeps_a_connection_as_long_as_the_server_does(field: bytes, each: int, connections: int) -> None:
+    answer = b"HTTP/1.1 200 OK\r\n" + field + b"Content-Length: 2\r\n\r\nok"
+    with Serving(answer, each) as server:
+        assert client.load(server.port, "PUT", "/a", 5) == b"ok"
+    assert (server.requests, server.connections) == (5, connections)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_the_client_counts_no_other_answer_than_a_200() -> None:
+    with (
+        Serving(b"HTTP/1.1 423 Locked\r\nContent-Length: 0\r\n\r\n", 1) as server,
+        pytest.raises(RuntimeError, match=r"the answer is .*423 Locked.*, not a 200"),
+    ):
+        client.load(server.port, "PUT", "/a", 1)
+
+
+def test_a_server_that_does_not_start_is_named_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endtoend, "SERVERS", {"uvicorn": ("uvicorn", "bench.served:nothing", "--port={port}")})
+    with pytest.raises(RuntimeError, match=r"(?s)uvicorn does not answer: .*nothing"):
+        endtoend.servers(QUICK)
+
+
+def test_a_file_of_locks_holds_as_many_as_it_says(tmp_path: Path) -> None:
+    with closing(durable.filled(tmp_path / "locks.db", 30, scattered=True)) as store:
+        held = store.transact(*rules.listing(Query(trees=("/held",)))).answer
+    assert sorted(lock.lock.key for lock in held) == sorted(map(key, range(30)))
+    assert len({lock.lock.token for lock in held}) == 30
 
 
 def test_memory_is_weighed_with_the_locks_still_held() -> None:

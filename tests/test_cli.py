@@ -143,7 +143,7 @@ def test_a_folder_is_served_with_locks(tmp_path: Path):
         printed = server.printed()
         assert f"{tmp_path} is served at {server.url}" in printed
         assert "423 locked PUT '/a.txt'" in printed
-        assert "memory: one table per process" in printed
+        assert "sqlite: one table per host" in printed
     assert (tmp_path / "a.txt").read_text() == "two"
 
 
@@ -194,12 +194,12 @@ def test_ctrl_c_ends_the_server_well(tmp_path: Path):
 def test_an_application_that_does_not_start_is_an_exit_status(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """There is no directory for the lease, so the memory store cannot tell whether it is alone."""
+    """The disk is said to be a network's, where no lock between processes can be relied on."""
     monkeypatch.chdir(tmp_path)
-    code = "import locklib.stores.memory.lease as lease; lease.lease_path = lambda *_: '/nonexistent/lease'"
+    code = "import locklib.stores.sqlite.file as file; file.file_system_of = lambda *_: 'nfs4'"
     done = program("-c", f"{code}; from locklib.cli import main; main()", *command, "--port", "0")
     assert done.returncode == 1
-    assert "lease file" in done.stderr
+    assert "network file system (nfs4)" in done.stderr
     assert "the server did not start" in done.stderr
 
 

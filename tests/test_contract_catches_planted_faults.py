@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import itertools
 import time
+from functools import partial
 
 import pytest
 from hypothesis import Phase, settings
@@ -17,6 +18,7 @@ import locklib.testing
 from locklib.core.model import Depth, Done, Ended, Outcome, Page, Purpose, Query, Snapshot, Tombstone, replace
 from locklib.stores import common
 from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore, board, remains, store, table
+from locklib.stores.memory import tree as trees
 from locklib.stores.memory.board import Board
 from locklib.stores.memory.remains import Graves, Queue
 from locklib.stores.memory.store import Memory
@@ -132,6 +134,40 @@ def _claim_reported_but_ended(claimed, self, query, step):
 
 def _near_says_no_too_early(near, self, key, tree=False):
     return near(self, key, tree) if self.at(key) or tree else any(lock.key == key for lock in self.covering(key))
+
+
+def _gates(change):
+    """Plant a fault in the gate of the store: `change` makes another of its near, enter and leave."""
+
+    def plant(monkeypatch):
+        original = store._gate
+        monkeypatch.setattr(
+            store,
+            "_gate",
+            lambda memory, namespace: change(original(memory, namespace), partial(memory.board.claim_now, namespace)),
+        )
+
+    return plant
+
+
+def _gate_looks_first(gate, publish):
+    def enter(key, tree):
+        if gate.near(key, tree):
+            return None
+        time.sleep(0.002)
+        return publish(key, tree)
+
+    return gate._replace(enter=enter)
+
+
+def _gate_leaves_what_it_refuses(gate, publish):
+    def enter(key, tree):
+        claim = gate.enter(key, tree)
+        if claim is None:
+            publish(key, tree)
+        return claim
+
+    return gate._replace(enter=enter)
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
@@ -357,7 +393,7 @@ FAULTS = {
     ),
     "pages go by segments": (_pages_of_strings_by_segment, "test_pages_go_by_strings_not_by_segments"),
     "a big level is sorted by its first chunk": (
-        wrapped(Tree, "_ascending", lambda ascending, *args: itertools.islice(ascending(*args), 256)),
+        wrapped(trees, "_ascending", lambda ascending, *args: itertools.islice(ascending(*args), 256)),
         "test_pages_go_through_a_large_collection",
     ),
     "snapshots backwards": (
@@ -445,8 +481,24 @@ FAULTS = {
         wrapped(Tree, "near", _near_says_no_too_early),
         "test_near_agrees_with_the_general_way",
     ),
+    "a gate looks, then publishes": (
+        _gates(_gate_looks_first),
+        "test_i7_of_a_writer_and_a_lock_one_sees_the_other",
+    ),
+    "a gate keeps what it refuses": (
+        _gates(_gate_leaves_what_it_refuses),
+        "test_a_gate_says_what_the_three_words_say",
+    ),
+    "a gate does not look below": (
+        _gates(lambda gate, _: gate._replace(near=lambda key, tree: gate.near(key, False))),
+        "test_a_gate_says_what_the_three_words_say",
+    ),
+    "a gate is left by nobody": (
+        _gates(lambda gate, _: gate._replace(leave=lambda claim, _: None)),
+        "test_a_gate_says_what_the_three_words_say",
+    ),
     "near remembers what is gone": (
-        replaced(Tree, "_prune", lambda self, parent, level: None),
+        replaced(trees, "_prune", lambda path, names: None),
         "test_near_forgets_what_is_gone",
     ),
 }

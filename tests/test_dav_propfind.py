@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from locklib.core import dav, multistatus
 from locklib.core.disclosing import Disclosure
 from locklib.core.exchange import begin
-from locklib.core.model import Depth, Details, Lock, Outcome, Principal, Purpose, Put, Query, Scope
+from locklib.core.model import Depth, Details, Lock, Outcome, Principal, Purpose, Put, Query, Scope, replace
 from locklib.core.moves import Act, Chosen, Head, Proceed, Read, Reply
 from locklib.core.multistatus import Gap, Splitter
 from locklib.core.policy import Policy, Route

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from locklib import ConfigurationError, Folding, Locks, Policy, Principal, Timeouts
@@ -198,11 +199,17 @@ def test_a_key_that_is_no_string_says_so() -> None:
 
 
 def test_one_directory_has_one_table_whatever_the_port(tmp_path: Path) -> None:
-    """Two `locklib serve` of one folder would each grant the same lock; the second one does not start."""
+    """Two `locklib serve` of one folder have its locks in common; with tables of their own the second is refused."""
     from support import servers
 
-    with servers.locklib_serve(tmp_path) as first:
-        link = tmp_path.parent / "link"
-        os.symlink(tmp_path, link)
-        with pytest.raises(servers.ServerFailed, match=f"process {first.pid}"), servers.locklib_serve(link):
+    link, locked = tmp_path.parent / "link", {"content": "{}"}
+    os.symlink(tmp_path, link)
+    with servers.locklib_serve(tmp_path) as first, servers.locklib_serve(link) as second:
+        assert httpx.request("LOCK", f"{first.url}a", **locked).status_code == 201
+        assert httpx.request("LOCK", f"{second.url}a", **locked).status_code == 423
+        assert httpx.put(f"{second.url}a", content="x").status_code == 423
+    own = ["--store", "memory://"]
+    with servers.locklib_serve(tmp_path, args=own) as first:
+        refused = pytest.raises(servers.ServerFailed, match=f"process {first.pid}")
+        with refused, servers.locklib_serve(link, args=own):
             pass

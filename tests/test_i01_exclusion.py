@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
 
 from locklib.core import rules
-from locklib.core.model import Depth, Fact, Held, Lock, Outcome, Permit, Principal, Put, Query, Refusal, Scope, Snapshot
+from locklib.core.model import (
+    Depth,
+    Fact,
+    Held,
+    Lock,
+    Outcome,
+    Permit,
+    Principal,
+    Put,
+    Query,
+    Refusal,
+    Scope,
+    Snapshot,
+    replace,
+)
 from locklib.core.rules import Admitted, Asker, Creation, Granted, Need, NeedFacts, NeedMore, Submission, Wish
 from locklib.stores.memory import MemoryLockStore
 from support.direct import locks_in

@@ -14,15 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
 
 from locklib.asgi import LockMiddleware as AsgiMiddleware
-from locklib.core.model import Done, Outcome, Query, Snapshot, Step
+from locklib.core.model import Done, Outcome, Query, Snapshot, Step, replace
 from locklib.core.policy import Policy
+from locklib.stores.gate import CLOSED
 from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
 from locklib.testing.adversary import together
 from locklib.wsgi import LockMiddleware as WsgiMiddleware
@@ -148,7 +148,7 @@ def test_asgi_no_effect_within_a_foreign_hold(way):
     """5 000 pairs each way, on 110 documents at once."""
     site, store = AsgiSite(7), ASYNC_STORES[way](processes="allow")
     app = AsgiMiddleware(site.app, store=store, principal=asgi_user, policy=POLICY)
-    assert (app._near is not None) == (way == "short")
+    assert (app._gate is CLOSED) == (way == "general")
     asyncio.run(site.play(app, groups=110, rounds=46))
     assert site.history.overlaps() == []
     holds, effects = site.history.count()
@@ -162,15 +162,15 @@ class LooksFirstAsgi(AsgiMiddleware):
     """Planted: the short way looks, gives way to others, and publishes then."""
 
     async def _short(self, scope: Any, receive: Any, send: Any, key: str, tree: bool) -> None:
-        if self._near.near("", key, tree):
+        if self._near(key, tree):
             return await self._general(scope, receive, send)
         for _ in range(8):
             await asyncio.sleep(0)
-        claim = self._near.claim_now("", key, tree)
+        claim = self.store.claim_now("", key, tree)
         try:
             return await self.app(scope, receive, send)
         finally:
-            self._near.end_now(claim)
+            self.store.end_now(claim)
 
 
 def kept(step: Step[Any], verdicts: list[bool]) -> Step[Any]:
@@ -291,7 +291,7 @@ class WsgiSite:
 def test_wsgi_no_effect_within_a_foreign_hold(way, eager_threads):
     site, store = WsgiSite(), STORES[way](processes="allow")
     app = WsgiMiddleware(site.app, store=store, principal=wsgi_user, policy=POLICY)
-    assert (app._near is not None) == (way == "short")
+    assert (app._gate is CLOSED) == (way == "general")
     site.play(app, groups=len(PAIRS), rounds=90)
     assert site.history.overlaps() == []
     holds, effects = site.history.count()
@@ -305,14 +305,14 @@ class LooksFirstWsgi(WsgiMiddleware):
     """Planted: the short way looks, gives way to others, and publishes then."""
 
     def _short(self, environ: Any, start_response: Any, key: str, tree: bool) -> Iterable[bytes]:
-        if self._near.near("", key, tree):
+        if self._near(key, tree):
             return self._general(environ, start_response)
         time.sleep(0.0005)
-        claim = self._near.claim_now("", key, tree)
+        claim = self.store.claim_now("", key, tree)
         try:
             return list(self.app(environ, start_response))
         finally:
-            self._near.end_now(claim)
+            self.store.end_now(claim)
 
 
 class LooksFirstStore(NoShortWay):

@@ -14,6 +14,7 @@ import pytest
 from locklib.asgi import LockMiddleware as AsgiMiddleware
 from locklib.core.model import Permit
 from locklib.core.policy import Policy
+from locklib.stores.gate import CLOSED
 from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
 from locklib.testing.kit import FakeClock
 from locklib.wsgi import LockMiddleware as WsgiMiddleware
@@ -40,7 +41,7 @@ class AsgiSite:
     def __init__(self, way: str, app: Any) -> None:
         self.store = WAYS[way][1](processes="allow")
         self.app = AsgiMiddleware(app, store=self.store, policy=POLICY)
-        assert (self.app._near is None) == (way == "general")
+        assert (self.app._gate is CLOSED) == (way == "general")
 
     async def open(self) -> None:
         await self.app._open()
@@ -142,7 +143,7 @@ class WsgiSite:
         self.store = WAYS[way][0](processes="allow")
         self.app = WsgiMiddleware(app, store=self.store, policy=POLICY)
         self.app._open()
-        assert (self.app._near is None) == (way == "general")
+        assert (self.app._gate is CLOSED) == (way == "general")
 
     def call(self, method: str, target: str) -> Iterable[bytes]:
         return self.app(environ_of(method, target, {"Destination": "/b"}, b"text"), lambda *_: None)

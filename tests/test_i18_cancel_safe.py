@@ -86,6 +86,15 @@ class FarStore:
         await self.memory.close()
 
 
+class BoardedStore(FarStore):
+    """Far as well, but its board is in the process: it offers the short way, and none of its permits waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.permits = self.memory.permits
+        self.near, self.claim_now, self.end_now = self.memory.near, self.memory.claim_now, self.memory.end_now
+
+
 class CancelledAt:
     """Awaits `doing`, and cancels the task at the n-th place where it gives way."""
 
@@ -120,9 +129,9 @@ class CancelledAt:
 class Site:
     """A folder whose application gives way, behind a shell over a far store."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[FarStore] = FarStore) -> None:
         self.things = Things({"/": None, "/a": b"text", "/c": None, "/c/a": b"text"})
-        self.store = FarStore()
+        self.store = kind()
         self.go = asyncio.Event()
         self.go.set()
         policy = Policy(identified=True, dav=True, hold_wait=5.0)
@@ -163,9 +172,9 @@ STORIES: dict[str, Story] = {
 }
 
 
-async def cancelled(story: Story, number: int) -> bool:
+async def cancelled(story: Story, number: int, kind: type[FarStore]) -> bool:
     """Play `story` on a new site, cancelled at the n-th await; whether it got that far."""
-    site = Site()
+    site = Site(kind)
     held = await site.send("LOCK", "/c", {}, LOCKINFO)
     shown = {"If": f"(<{held.token}>)"}
     await quiet()
@@ -197,22 +206,24 @@ async def usable(site: Site, held: dict[str, str]) -> None:
         assert (await site.send("LOCK", path, {}, LOCKINFO)).status == expected
 
 
+@pytest.mark.parametrize("kind", [FarStore, BoardedStore])
 @pytest.mark.parametrize("name", STORIES)
-def test_cancelled_at_every_await(name):
+def test_cancelled_at_every_await(name, kind):
     async def play() -> int:
         number = 1
-        while await cancelled(STORIES[name], number):
+        while await cancelled(STORIES[name], number, kind):
             number += 1
         return number
 
     assert asyncio.run(play()) >= 2
 
 
-def test_a_lock_that_waits_for_a_writer_cancelled_at_every_await():
+@pytest.mark.parametrize("kind", [FarStore, BoardedStore])
+def test_a_lock_that_waits_for_a_writer_cancelled_at_every_await(kind):
     """The writer is at work all the while; after the cancellation it ends, and the resource can be locked."""
 
     async def one(number: int) -> bool:
-        site = Site()
+        site = Site(kind)
         site.go.clear()
         write = asyncio.create_task(site.send("PUT", "/a", {"X-User": "bob"}, b"text"))
         await quiet()

@@ -138,7 +138,7 @@ def test_the_first_of_two_siblings_wins(start):
     assert said == "open"
     _, said = start()
     assert said.startswith("refused: ")
-    for words in (f"process {first.pid} ", "a store that several processes share", 'processes="allow"'):
+    for words in (f"process {first.pid} ", "sqlite:///locks.db", 'processes="allow"'):
         assert words in said
 
 

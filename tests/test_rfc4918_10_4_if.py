@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from locklib.core import if_header
 from locklib.core.if_header import (
     ConditionList,
     EntityTag,
@@ -162,6 +163,27 @@ def test_refuses(value: str) -> None:
     assert refused.value.value == value
     assert refused.value.status == 400
     assert refused.value.expected
+
+
+def outcome(value: str) -> IfHeader | str:
+    try:
+        return parse_if(value)
+    except BadField as error:
+        return str(error)
+
+
+LISTS = st.sampled_from(
+    [*(value for value, _ in READ.values()), *REFUSED.values(), "<a:b> (<c:d>)", '(<c:d>["x"])', '( <c:d> [W/"x"] )\t']
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(LISTS, min_size=1, max_size=4).map(" ".join))
+def test_the_common_list_read_at_once_is_what_its_productions_read(value: str) -> None:
+    at_once = outcome(value)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(if_header, "_common_list", lambda: lambda value, pos: None)
+        assert outcome(value) == at_once
 
 
 def test_the_error_says_where() -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from locklib.core import rules
 from locklib.core.if_header import parse_if
-from locklib.core.model import Depth, Details, Fact, Held, Lock, Permit, Principal, Query, Refusal, Scope, Snapshot
+from locklib.core.model import (
+    Depth,
+    Details,
+    Fact,
+    Held,
+    Lock,
+    Permit,
+    Principal,
+    Query,
+    Refusal,
+    Scope,
+    Snapshot,
+    replace,
+)
 from locklib.core.rules import Asker, Creation, Granted, NeedFacts, Submission, Wish
 from locklib.stores.memory import MemoryLockStore
 from locklib.testing.kit import FakeClock

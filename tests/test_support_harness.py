@@ -313,7 +313,7 @@ def test_the_run_names_what_it_could_not_run(tmp_path: Path, allow: str, status:
     [
         ("tests/test_t19_if_parser.py", "threats"),
         ("tests/test_rfc4918_10_4_if.py", "unit and transcripts"),
-        ("tests/test_race_store.py", "races"),
+        ("tests/test_race_store.py", "processes and races"),
         ("tests/test_clients_litmus.py", "real clients and servers"),
         ("tests/test_timeouts.py", "unit and transcripts"),
     ],

@@ -5,9 +5,10 @@ The public names, looked up when they are first used (PEP 562), so that `import 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers take it; `typing` itself is dearer than all that is done here
 if TYPE_CHECKING:
+    from typing import Any
+
     from locklib.core.disclosing import Disclosure
     from locklib.core.model import Depth, Fact, Held, Lock, Principal, Purpose, Refusal, Scope
     from locklib.core.paths import Folding

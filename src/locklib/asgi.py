@@ -33,21 +33,23 @@ from locklib.core.moves import (
     Undo,
     Wait,
 )
-from locklib.core.policy import Mode, Policy
+from locklib.core.policy import Policy
 from locklib.errors import ConfigurationError, StoreUnavailable
 from locklib.states import LockState
 from locklib.stores.base import AsyncLockStore, LockStore, Nearby
+from locklib.stores.gate import CLOSED
 from locklib.wiring import (
     DIGITS,
     DRAIN,
     PLAIN_WRITES,
+    PlainPaths,
     Settings,
     chosen,
     log,
     log_refusal,
     open_store,
     passing,
-    plain_key,
+    plain_query,
     policy_from,
     principal_from,
     short_way,
@@ -104,9 +106,12 @@ class LockMiddleware:
         self._ready = False
         self._plain = LockState.plain(self.store, self.policy)
         self._passing = passing(self.policy)
-        self._in_process = isinstance(self.store, Nearby)
-        self._near = short_way(self.store, self.policy)
+        self._never_waits: bool = getattr(self.store, "never_waits", False)
+        self._permits_near = isinstance(self.store, Nearby)
+        self._gate = short_way(self.store, self.policy)
+        self._near, self._enter, self._leave = self._gate
         self._shorts: Mapping[str, bool] = {}  # until the store is open
+        self._paths = PlainPaths(self.policy)
         self.__call__ = self._awaited  # type: ignore[method-assign]  # for servers that look, not for calls
         warn_of_order(app)
 
@@ -130,38 +135,29 @@ class LockMiddleware:
                 if name in TELLING:
                     break
             else:
-                path = scope["path"]
-                mount = scope.get("root_path")
-                key = plain_key(paths.full_path(mount, path) if mount else path, scope.get("query_string", b""))
-                if key is not None:
-                    return self._by_key(scope, receive, send, key)
+                path, mount, query = scope["path"], scope.get("root_path"), scope.get("query_string")
+                key = paths.full_path(mount, path) if mount else path
+                holds = self._paths[key]
+                if holds is not None and (not query or plain_query(query)):
+                    if holds:
+                        return self._short(scope, receive, send, key, self._shorts[method])
+                    if not self._near(key, self._shorts[method]):
+                        return self.app(scope, receive, send)
         return self._general(scope, receive, send)
 
     async def _awaited(self, scope: Scope, receive: Receive, send: Send) -> None:
         """What servers are shown that ask `app.__call__` whether it is a coroutine function, that is, ASGI 3."""
         await type(self).__call__(self, scope, receive, send)
 
-    def _by_key(self, scope: Scope, receive: Receive, send: Send, key: str) -> Awaitable[None]:
-        """The short ways, by what the route asks for."""
-        tree = self._shorts[scope["method"]]
-        mode = self.policy.plain_route(key).mode
-        if mode is Mode.HOLD:
-            return self._short(scope, receive, send, key, tree)
-        if mode is Mode.CHECK and self._near is not None and not self._near.near("", key, tree):
-            return self.app(scope, receive, send)
-        return self._general(scope, receive, send)
-
     async def _short(self, scope: Scope, receive: Receive, send: Send, key: str, tree: bool) -> None:
         """A write with nothing near it: published, looked, through. The order is the point (docs/design.md)."""
-        near = self._near
-        assert near is not None  # noqa: S101 - else there are no short ways
-        claim = near.claim_now("", key, tree)
+        claim = self._enter(key, tree)
+        if claim is None:
+            return await self._general(scope, receive, send)
         try:
-            if not near.near("", key, tree):
-                return await self.app(scope, receive, send)
+            return await self.app(scope, receive, send)
         finally:
-            near.end_now(claim)
-        return await self._general(scope, receive, send)
+            self._leave(claim, None)
 
     async def _beside(self, scope: Scope, receive: Receive, send: Send) -> None:
         """WebSockets pass; at lifespan the store is opened, so that a server with a wrong store does not start."""
@@ -188,7 +184,7 @@ class LockMiddleware:
         if not self.policy.identified:
             log.info("no principal= is given: locks are bearer locks, whoever shows the token holds the lock")
         self._ready = True
-        self._shorts = PLAIN_WRITES if self._near is not None else {}
+        self._shorts = {} if self._gate is CLOSED else PLAIN_WRITES
 
     async def _general(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self._ready:
@@ -290,9 +286,9 @@ class _Request:
                 return await self._read(move)
 
     async def _transacted(self, act: Act[Next]) -> Done[Any]:
-        """A store outside the process, once asked, is heard to the end: else nobody would know what to take back."""
+        """A store that may wait, once asked, is heard to the end: else nobody would know what to take back."""
         store = self.middleware.store
-        if self.middleware._in_process:  # it does not give way, so nothing comes between
+        if self.middleware._never_waits:  # it does not give way, so nothing comes between
             return await store.transact(act.query, act.step)
         import asyncio  # noqa: PLC0415
 
@@ -314,8 +310,8 @@ class _Request:
 
     async def _end(self, permit: Permit) -> None:
         ending = self.middleware.store.permits.end(permit)
-        # In the process nothing waits, so nothing can be interrupted, and no task has to be made.
-        await (ending if self.middleware._in_process else _shielded(ending))
+        # A board in the process never waits, so nothing can be interrupted, and no task has to be made.
+        await (_quiet(ending) if self.middleware._permits_near else _shielded(ending))
 
     async def _wait(self, ids: tuple[str, ...], seconds: float) -> frozenset[str]:
         """Poll the board, seldom at the end of a long wait: LOCKs that wait are rare, writers pay nothing for them."""

@@ -10,7 +10,6 @@ import logging
 import os
 import re
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import fields
 from typing import Any, TypedDict
 
 from locklib.core.admission import OVERRIDES
@@ -18,10 +17,11 @@ from locklib.core.disclosing import Disclosure
 from locklib.core.model import Fact, Held, Lock, Principal, Refusal
 from locklib.core.moves import Chosen, Head
 from locklib.core.paths import MAX_PATH, Folding
-from locklib.core.policy import Policy, Route, Timeouts
+from locklib.core.policy import Mode, Policy, Route, Timeouts
 from locklib.core.rules import READS, SAFE
 from locklib.errors import ConfigurationError, shown
 from locklib.stores.base import AsyncLockStore, LockStore, Nearby, is_async
+from locklib.stores.gate import CLOSED, Gate, gate_of
 
 __all__ = ["Settings", "chosen", "log", "masked", "new_token", "open_store", "policy_from", "principal_from"]
 
@@ -54,6 +54,8 @@ DRAIN = 65_536
 
 DIGITS = 18
 """Digits of a Content-Length that are believed; int() refuses more than 4 300, and no body is that long."""
+
+STORE_URLS = "memory:// (one process) or sqlite:///relative/path, sqlite:////absolute/path (one host)"
 
 OUTER = frozenset({"CORSMiddleware", "AuthenticationMiddleware", "SessionMiddleware"})
 """Middleware that belongs outside of locks: who asks must be known, and a refusal must get its CORS fields."""
@@ -88,7 +90,7 @@ class Settings(TypedDict, total=False):
     infinity_on_root: bool | None
 
 
-KNOWN = frozenset(field.name for field in fields(Policy)) - {"identified"}
+KNOWN = frozenset(Policy._fields) - {"identified"}
 
 
 def policy_from(policy: Policy | None, identified: bool, settings: Settings) -> Policy:
@@ -122,12 +124,17 @@ def open_store(store: str | LockStore | AsyncLockStore | None, *, asynchronous: 
 
 
 def _by_url(url: str, asynchronous: bool) -> Any:
-    scheme = url.partition(":")[0]
-    if scheme == "memory":
+    """A store by its URL, which only what it names is imported for. Raises ConfigurationError for any other URL."""
+    if url == "memory://":
         from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore  # noqa: PLC0415 - only if used
 
         return AsyncMemoryLockStore() if asynchronous else MemoryLockStore()
-    raise ConfigurationError(f"store={shown(url)}: this version knows memory:// only")
+    if url.startswith("sqlite:///"):
+        from locklib.stores.sqlite import AsyncSqliteLockStore, SqliteLockStore  # noqa: PLC0415 - only if used
+
+        return (AsyncSqliteLockStore if asynchronous else SqliteLockStore).from_url(url)
+    given = url if "@" not in url else url.partition(":")[0] + ":..."  # what comes before an @ may be a password
+    raise ConfigurationError(f"store={shown(given)} is no store's URL; use {STORE_URLS}")
 
 
 def passing(policy: Policy) -> frozenset[str]:
@@ -138,23 +145,51 @@ def passing(policy: Policy) -> frozenset[str]:
     return safe - READS if any(route.reads for route in policy.routes) else safe
 
 
-def short_way(store: object, policy: Policy) -> Nearby | None:
-    """The store's short way, where the policy asks nothing that it does not know of."""
+def short_way(store: object, policy: Policy) -> Gate:
+    """The store's short way, where the policy asks nothing that it does not know of; else `CLOSED`."""
     special = policy.key or policy.namespace or policy.quirks or policy.folding != Folding()
-    return store if not special and isinstance(store, Nearby) else None
+    return gate_of(store, "") if not special and isinstance(store, Nearby) else CLOSED
 
 
 PLAIN_PATH = re.compile(r"(?:/(?!\.)[!$&'()*+,\-.0-9:=@A-Z_a-z~]+)+")
 """A path that every application reads in the same way. What it does not know, the general way looks at."""
 
 
-def plain_key(path: str, query: str | bytes) -> str | None:
-    """The key of a path that reads in one way only; None: the general way has to look at it."""
-    if query:
-        text = query if isinstance(query, str) else query.decode("latin-1")
-        if "_method=" in text or "%" in text:  # `%5Fmethod` is a name of it as well
+PATHS_KEPT = 1_024
+LENGTH_KEPT = 256
+
+
+class PlainPaths(dict[str, bool | None]):
+    """Whether a plain write to a path holds (else it checks); None: the general way has to look at it.
+
+    A path that is here is its own key. Who writes one document writes it again, so the answers for the last paths are
+    kept: at most `PATHS_KEPT`, and no long ones, so that a storm of paths fills half a megabyte and not more (T7). When
+    it is full it starts anew.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self._policy = policy
+
+    def __missing__(self, path: str) -> bool | None:
+        if PLAIN_PATH.fullmatch(path) is None or len(path) > MAX_PATH:
             return None
-    return path if PLAIN_PATH.fullmatch(path) and len(path) <= MAX_PATH else None
+        holds = HOLDS.get(self._policy.plain_route(path).mode) if self._policy.routes else True
+        if len(path) <= LENGTH_KEPT:
+            if len(self) >= PATHS_KEPT:
+                self.clear()
+            self[path] = holds
+        return holds
+
+
+HOLDS = {Mode.HOLD: True, Mode.CHECK: False}
+"""Whether a plain write in this mode publishes a permit; in the others it does not take the short way."""
+
+
+def plain_query(query: str | bytes) -> bool:
+    """Whether `query` says nothing about the method, under any of the names that `_method` has."""
+    text = query if isinstance(query, str) else query.decode("latin-1")
+    return "_method=" not in text and "%" not in text  # `%5Fmethod` is a name of it as well
 
 
 def warn_of_order(app: object) -> None:

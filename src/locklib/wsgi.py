@@ -24,21 +24,23 @@ from locklib.core.admission import without_method
 from locklib.core.exchange import begin
 from locklib.core.model import Permit, Principal
 from locklib.core.moves import Act, Answer, Ask, Call, Head, Look, Next, Piece, Proceed, Read, Reply, Undo, Wait
-from locklib.core.policy import Mode, Policy
+from locklib.core.policy import Policy
 from locklib.errors import ConfigurationError, StoreUnavailable, shown
 from locklib.states import LockState
 from locklib.stores.base import AsyncLockStore, LockStore
+from locklib.stores.gate import CLOSED
 from locklib.wiring import (
     DIGITS,
     DRAIN,
     PLAIN_WRITES,
+    PlainPaths,
     Settings,
     chosen,
     log,
     log_refusal,
     open_store,
     passing,
-    plain_key,
+    plain_query,
     policy_from,
     principal_from,
     short_way,
@@ -64,8 +66,6 @@ def variable(field: str) -> str:
 
 
 FIELDS = {variable(field): field for field in wiring.FIELDS}
-STOPPING = tuple(variable(field) for field in wiring.STOPPING)
-TELLING = tuple(variable(field) for field in wiring.TELLING)
 NOT_OURS = tuple(variable(field) for field in wiring.NOT_OURS)
 
 
@@ -97,51 +97,56 @@ class LockMiddleware:
         self._ready = False
         self._plain = LockState.plain(self.store, self.policy)
         self._passing = passing(self.policy)
-        self._near = short_way(self.store, self.policy)
+        self._gate = short_way(self.store, self.policy)
+        self._near, self._enter, self._leave = self._gate
         self._shorts: Mapping[str, bool] = {}  # until the store is open
+        self._paths = PlainPaths(self.policy)
         warn_of_order(app)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Hand the request on: to the application where no lock can concern it, else to a way that looks.
+
+        The names are those of `wiring.STOPPING` and `TELLING`, spelled out: a look for each is cheaper than any loop.
+        """
         environ["locklib"] = self._plain
+        if (
+            "HTTP_IF" in environ
+            or "HTTP_X_HTTP_METHOD_OVERRIDE" in environ
+            or "HTTP_X_HTTP_METHOD" in environ
+            or "HTTP_X_METHOD_OVERRIDE" in environ
+        ):
+            return self._general(environ, start_response)
         method = environ["REQUEST_METHOD"]
         if method in self._passing:
-            for name in STOPPING:
-                if name in environ:
-                    break
-            else:
-                return self.app(environ, start_response)
-        if method in self._shorts and environ.keys().isdisjoint(TELLING):
-            path = _path(environ) if environ.get("SCRIPT_NAME") else environ.get("PATH_INFO", "")
-            key = plain_key(path, environ.get("QUERY_STRING", ""))
-            if key is not None:
-                return self._by_key(environ, start_response, key)
-        return self._general(environ, start_response)
-
-    def _by_key(self, environ: Environ, start_response: StartResponse, key: str) -> Iterable[bytes]:
-        """The short ways, by what the route asks for."""
-        tree = self._shorts[environ["REQUEST_METHOD"]]
-        mode = self.policy.plain_route(key).mode
-        if mode is Mode.HOLD:
-            return self._short(environ, start_response, key, tree)
-        if mode is Mode.CHECK and self._near is not None and not self._near.near("", key, tree):
             return self.app(environ, start_response)
+        if method in self._shorts and "HTTP_LOCK_TOKEN" not in environ:
+            try:
+                query, mount, path = environ["QUERY_STRING"], environ["SCRIPT_NAME"], environ["PATH_INFO"]
+            except KeyError:  # they may be absent (PEP 3333), but no server of note leaves them out
+                return self._general(environ, start_response)
+            key = _path(environ) if mount else path
+            holds = self._paths[key]
+            if holds is not None and (not query or plain_query(query)):
+                if holds:
+                    return self._short(environ, start_response, key, self._shorts[method])
+                if not self._near(key, self._shorts[method]):
+                    return self.app(environ, start_response)
         return self._general(environ, start_response)
 
     def _short(self, environ: Environ, start_response: StartResponse, key: str, tree: bool) -> Iterable[bytes]:
         """A write with nothing near it: published, looked, through. The order is the point (docs/design.md)."""
-        near = self._near
-        assert near is not None  # noqa: S101 - the caller has looked
-        claim = near.claim_now("", key, tree)
-        held = False
+        claim = self._enter(key, tree)
+        if claim is None:
+            return self._general(environ, start_response)
         try:
-            if not near.near("", key, tree):
-                body = self.app(environ, start_response)
-                held = type(body) is not list and type(body) is not tuple
-                return _Ending(body, near.end_now, claim) if held else body
-        finally:
-            if not held:
-                near.end_now(claim)
-        return self._general(environ, start_response)
+            body = self.app(environ, start_response)
+            if type(body) is not list and type(body) is not tuple:
+                return _Ending(body, self._leave, claim)
+        except BaseException:
+            self._leave(claim, None)
+            raise
+        self._leave(claim, None)  # the body is there as a whole: the call has returned
+        return body
 
     def _open(self) -> None:
         """Once: take the store's lease, where it has one, and say what is promised."""
@@ -152,7 +157,7 @@ class LockMiddleware:
         if not self.policy.identified:
             log.info("no principal= is given: locks are bearer locks, whoever shows the token holds the lock")
         self._ready = True
-        self._shorts = PLAIN_WRITES if self._near is not None else {}
+        self._shorts = {} if self._gate is CLOSED else PLAIN_WRITES
 
     def _general(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if not self._ready:
@@ -177,7 +182,7 @@ class _Ending:
 
     __slots__ = ("body", "claim", "end")
 
-    def __init__(self, body: Iterable[bytes], end: Callable[[Any], object], claim: Any) -> None:
+    def __init__(self, body: Iterable[bytes], end: Callable[[Any, None], object], claim: Any) -> None:
         self.body = body
         self.end = end
         self.claim = claim
@@ -189,7 +194,7 @@ class _Ending:
         try:
             _close(self.body)
         finally:
-            self.end(self.claim)
+            self.end(self.claim, None)
 
 
 def _close(body: object) -> None:
@@ -222,7 +227,7 @@ class _Request:
         if type(body) is list or type(body) is tuple:  # it is there as a whole: the call has returned
             self._end()
             return body
-        return _Ending(body, _Request._end, self)
+        return _Ending(body, _Request._ended, self)
 
     def _answered(self) -> Iterable[bytes]:
         last = self._until_done(begin(self.middleware.policy, self.head, chosen()))
@@ -280,6 +285,9 @@ class _Request:
     def _end(self) -> None:
         if self.permit is not None:
             _quietly(self.middleware.store.permits.end, self.permit)
+
+    def _ended(self, _: None) -> None:
+        self._end()
 
     def _wait(self, ids: tuple[str, ...], seconds: float) -> frozenset[str]:
         """Poll the board, seldom at the end of a long wait: LOCKs that wait are rare, writers pay nothing for them."""

@@ -24,7 +24,7 @@ class Part:
 PARTS = (
     Part("threats", 1, ("*/test_t[0-9]*",)),
     Part("state machine", 1, ("*state_machine*", "*stateful*", "*oracle*", "*linearizab*")),
-    Part("races", 1.5, ("*race*", "*crash*", "*kill*", "*fork*", "*fault*")),
+    Part("processes and races", 3, ("*race*", "*process*", "*i07*", "*crash*", "*kill*", "*fork*", "*fault*")),
     Part("real clients and servers", 2, ("*client*", "*litmus*", "*cadaver*", "*harness*", "*server*")),
     Part("docs", 0.5, ("*docs*", "*readme*", "*example*")),
     Part("unit and transcripts", 2, ("*",)),

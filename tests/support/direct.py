@@ -237,9 +237,10 @@ class NoShortWay(MemoryLockStore):
 
 
 class AsyncNoShortWay(AsyncMemoryLockStore):
-    """`NoShortWay` for async code."""
+    """`NoShortWay` for async code: its transactions are shielded, and so are the ends of its permits."""
 
     near = claim_now = end_now = None  # type: ignore[assignment]
+    never_waits = False
 
 
 # ---- what is in a store ----------------------------------------------------------------------------------------------

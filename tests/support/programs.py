@@ -26,6 +26,8 @@ HOW_TO_GET = {
     "node": "apt-get install nodejs",
     "npm": "apt-get install npm",
     "curl": "apt-get install curl",
+    "strace": "apt-get install strace",
+    "faketime": "apt-get install faketime",
 }
 
 

@@ -344,7 +344,7 @@ CREATE = [
     Transcript(
         "a LOCK waits for an older writer, and gives up",
         (
-            Code(lambda world: world.memory.permits.publish(_permit())),
+            Code(lambda world: world.inner.permits.publish(_permit())),
             Do(
                 "LOCK",
                 "/docs/a",
@@ -355,7 +355,7 @@ CREATE = [
                 has=("no-conflicting-lock", "still writing"),
             ),
             Code(unlocked),
-            Code(lambda world: world.memory.permits.end(_permit())),
+            Code(lambda world: world.inner.permits.end(_permit())),
             Do("LOCK", "/docs/a", XML, INFO, status=200),
         ),
         {"hold_wait": 0.01},
@@ -363,10 +363,10 @@ CREATE = [
     Transcript(
         "a LOCK waits for an older writer, who ends",
         (
-            Code(lambda world: world.memory.permits.publish(_permit())),
-            Code(lambda world: Timer(0.03, world.memory.permits.end, (_permit(),)).start()),
+            Code(lambda world: world.inner.permits.publish(_permit())),
+            Code(lambda world: Timer(0.03, world.inner.permits.end, (_permit(),)).start()),
             Do("LOCK", "/docs/a", XML, INFO, status=200),
-            Code(lambda world: world.memory.permits.live(("older",)) == frozenset()),
+            Code(lambda world: world.inner.permits.live(("older",)) == frozenset()),
         ),
         {"hold_wait": 30.0},
     ),

@@ -1,6 +1,6 @@
-"""Plays a transcript through the ASGI and the WSGI middleware, and holds their answers against each other.
+"""Plays a transcript through the ASGI and the WSGI middleware on every store; holds their answers against each other.
 
-Both sides get the same clock, tokens, ids and no jitter; after every exchange the answers must be equal in status,
+All sides get the same clock, tokens, ids and no jitter; after every exchange the answers must be equal in status,
 header fields and body, byte for byte, and so must the calls that reached the application (I12).
 """
 
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.validate import validator
@@ -24,6 +26,7 @@ from locklib.core.model import Held, Principal
 from locklib.core.moves import Chosen
 from locklib.locks import Locks
 from locklib.stores.memory import MemoryLockStore
+from locklib.stores.sqlite import SqliteLockStore
 from locklib.testing.kit import FakeClock
 from transcripts.apps import Documents, Request, as_asgi, as_wsgi
 
@@ -108,15 +111,16 @@ class Got:
 
 
 class World:
-    """One side of a transcript: an application, a store, a middleware."""
+    """One side of a transcript: an application, a store, a middleware. inner: the store, of the sync kind."""
 
-    kind = ""
+    shell = ""
 
-    def __init__(self, transcript: Transcript, clock: FakeClock) -> None:
+    def __init__(self, transcript: Transcript, clock: FakeClock, on: str, inner: Any) -> None:
         self.transcript = transcript
         self.app = Documents(dict(transcript.files), transcript.mount)
         self.clock = clock
-        self.memory = MemoryLockStore(clock=clock, wall=lambda: AT_14_30, processes="allow")
+        self.kind = f"{self.shell} on {on}"
+        self.inner = inner
         self.tokens: dict[str, str] = {}
         self.counted = 0
         self.store: Any = None
@@ -129,7 +133,7 @@ class World:
     @property
     def locks(self) -> Locks:
         """The same locks for code, whatever kind the middleware is."""
-        return Locks(self.memory, policy=self.policy)
+        return Locks(self.inner, policy=self.policy)
 
     def held(self, under: str = "/") -> list[tuple[str, str]]:
         """The locks there are: (root, scope or purpose)."""
@@ -154,7 +158,7 @@ class World:
         raise NotImplementedError
 
     def close(self) -> None:
-        raise NotImplementedError
+        self.inner.close()
 
 
 def principal(word: str | None) -> Principal | None:
@@ -169,12 +173,13 @@ def decoded(path: str) -> bytes:
 
 
 class AsgiWorld(World):
-    kind = "ASGI"
+    shell = "ASGI"
 
-    def __init__(self, transcript: Transcript, clock: FakeClock) -> None:
-        super().__init__(transcript, clock)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        transcript = self.transcript
         self.runner = asyncio.Runner()
-        self.store = transcript.store(self.memory.as_async())
+        self.store = transcript.store(self.inner.as_async())
         who = {"principal": self._who} if transcript.known else {}
         self.middleware = locklib.asgi.LockMiddleware(as_asgi(self.app), store=self.store, **who, **transcript.settings)
 
@@ -221,15 +226,18 @@ class AsgiWorld(World):
         return Got(sent[0]["status"], sorted(fields), b"".join(message.get("body", b"") for message in sent[1:]))
 
     def close(self) -> None:
+        self.runner.run(self.store.close())
         self.runner.close()
+        super().close()
 
 
 class WsgiWorld(World):
-    kind = "WSGI"
+    shell = "WSGI"
 
-    def __init__(self, transcript: Transcript, clock: FakeClock) -> None:
-        super().__init__(transcript, clock)
-        self.store = transcript.store(self.memory)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        transcript = self.transcript
+        self.store = transcript.store(self.inner)
         who = {"principal": self._who} if transcript.known else {}
         self.middleware = locklib.wsgi.LockMiddleware(as_wsgi(self.app), store=self.store, **who, **transcript.settings)
 
@@ -279,9 +287,6 @@ class WsgiWorld(World):
         fields = sorted((name.lower(), value) for name, value in headers)
         return Got(int(status.split(" ")[0]), fields, b"".join(written))
 
-    def close(self) -> None:
-        pass
-
 
 class _Errors:
     def flush(self) -> None: ...
@@ -295,20 +300,35 @@ class _Errors:
 
 
 def play(transcript: Transcript, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Play all steps on both sides, and look at every answer."""
+    """Play all steps on all sides, and look at every answer."""
     clock = FakeClock(0.0)
-    worlds = [AsgiWorld(transcript, clock), WsgiWorld(transcript, clock)]
-    try:
-        for number, step in enumerate(transcript.steps, 1):
-            if isinstance(step, After):
-                clock.advance(step.seconds)
-                continue
-            told = [_taken(world, step, f"{transcript.name}, step {number}", monkeypatch) for world in worlds]
-            if isinstance(step, Do):
-                assert told[0] == told[1], f"{transcript.name}, step {number}: ASGI and WSGI part"
-    finally:
-        for world in worlds:
-            world.close()
+    with TemporaryDirectory() as folder:
+        worlds = list(_worlds(transcript, clock, Path(folder)))
+        try:
+            _play(transcript, clock, worlds, monkeypatch)
+        finally:
+            for world in worlds:
+                world.close()
+
+
+def _worlds(transcript: Transcript, clock: FakeClock, folder: Path) -> Iterator[World]:
+    """Each with a store of its own."""
+    for shell in (AsgiWorld, WsgiWorld):
+        memory = MemoryLockStore(clock=clock, wall=lambda: AT_14_30, processes="allow")
+        yield shell(transcript, clock, "memory", memory)
+        file = folder / f"{shell.shell}.db"
+        yield shell(transcript, clock, "SQLite", SqliteLockStore(file, clock=clock, wall=lambda: AT_14_30))
+
+
+def _play(transcript: Transcript, clock: FakeClock, worlds: list[World], monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, step in enumerate(transcript.steps, 1):
+        if isinstance(step, After):
+            clock.advance(step.seconds)
+            continue
+        told = [_taken(world, step, f"{transcript.name}, step {number}", monkeypatch) for world in worlds]
+        if isinstance(step, Do):
+            for world, its in zip(worlds, told, strict=True):
+                assert its == told[0], f"{transcript.name}, step {number}: {worlds[0].kind} and {world.kind} part"
 
 
 def _taken(world: World, step: Step, where: str, monkeypatch: pytest.MonkeyPatch) -> Any:

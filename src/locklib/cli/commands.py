@@ -46,7 +46,7 @@ def version() -> None:
 @locklib.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @listening
-@click.option("--store", metavar="URL", help="Where the locks are kept.  [default: memory://]")
+@click.option("--store", metavar="URL", help="Where the locks are kept.  [default: a SQLite file in DIRECTORY]")
 @click.option(
     "--user",
     "users",

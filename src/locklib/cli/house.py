@@ -29,6 +29,7 @@ from locklib.demo.documents import documents_app
 from locklib.demo.folder import Folder
 from locklib.errors import ConfigurationError, LockRefused
 from locklib.locks import AsyncLocks
+from locklib.stores.sqlite import url_of_path
 
 __all__ = ["USERS", "house_app"]
 
@@ -48,18 +49,19 @@ The demonstration of locklib. Users: alice:alice, bob:bob, admin:admin.
 
 def house_app(directory: Path) -> Any:
     """The whole as one ASGI application; `directory` is what /files/ shows."""
-    desk = _Desk()
+    desk, folder = _Desk(), Folder(directory)
     inside = Starlette(
         routes=[
             Route("/", welcome),
             Route("/desk", desk.set, methods=["POST"]),
             Route("/desk/{number:int}", desk.lift, methods=["DELETE"]),
             Mount("/documents", documents_app()),
-            Mount("/files", Folder(directory)),
+            Mount("/files", folder),
         ]
     )
     guarded = LockMiddleware(
         inside,
+        store=url_of_path(folder.hidden / "locks.db"),
         dav=True,
         principal="user",
         challenge=f'Basic realm="{REALM}", charset="UTF-8"',

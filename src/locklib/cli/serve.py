@@ -19,7 +19,8 @@ from locklib.cli.running import foreground, listener, url_of
 from locklib.demo.auth import basic_auth
 from locklib.demo.folder import Folder
 from locklib.errors import ConfigurationError
-from locklib.stores.memory import MemoryLockStore
+from locklib.stores.memory import AsyncMemoryLockStore
+from locklib.stores.sqlite import url_of_path
 
 __all__ = ["folder_app", "serve_folder"]
 
@@ -42,10 +43,7 @@ def folder_app(directory: Path, store: str | None, users: dict[str, str]) -> Any
     """The folder under locks. `users` maps names to passwords; without any, locks are bearer locks."""
     try:
         folder = Folder(_existing(directory))
-        kept: Any = store
-        if store is None or store == "memory://":
-            # One directory has one table of locks, whatever the ports it is served on.
-            kept = MemoryLockStore(application=f"locklib serve {directory.resolve()}")
+        kept = _store(store, folder, directory)
         if not users:
             return LockMiddleware(folder, store=kept, dav=True)
         guarded = LockMiddleware(
@@ -56,6 +54,15 @@ def folder_app(directory: Path, store: str | None, users: dict[str, str]) -> Any
     except OSError as error:
         raise click.ClickException(f"{directory} cannot be served: {error.strerror or error}") from None
     return basic_auth(guarded, users, REALM)
+
+
+def _store(url: str | None, folder: Folder, directory: Path) -> Any:
+    """One directory has one table of locks, whatever the ports it is served on."""
+    if url is None:
+        return url_of_path(folder.hidden / "locks.db")
+    if url == "memory://":
+        return AsyncMemoryLockStore(application=f"locklib serve {directory.resolve()}")
+    return url
 
 
 def _existing(directory: Path) -> Path:

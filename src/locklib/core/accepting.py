@@ -50,6 +50,8 @@ def choose_rendering(accept: str | None, shows_dav: bool) -> Rendering:
     default = Rendering.XML if shows_dav else Rendering.JSON
     if accept is None or accept == "*/*":
         return default
+    if accept in EXACT:
+        return EXACT[accept]
     ranges = _ranges(accept[:ACCEPT_LIMIT])
     named = {EXACT[name] for name, _ in ranges if name in EXACT}
     best, best_rank = default, (0.0, False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from locklib.core import paths, refusing, rules, settling
 from locklib.core.conditions import Target
@@ -18,7 +18,7 @@ from locklib.core.fields import (
     parse_destination,
 )
 from locklib.core.if_header import IfHeader, pristine_if_match
-from locklib.core.model import Done, Held, Permit, Refusal
+from locklib.core.model import Done, Held, Permit, Refusal, replace
 from locklib.core.moves import Act, Head, Next, Proceed
 from locklib.core.policy import Mode, Route
 from locklib.core.rules import (
@@ -44,6 +44,8 @@ def methods_of(head: Head) -> tuple[str, ...]:
 
     By a field for every method, for there are frameworks whose override does not look; by the query for POST.
     """
+    if head.method != "POST" and not any(map(head.fields.__contains__, OVERRIDES)):
+        return (head.method,)
     # WSGI servers join two lines by a comma
     named = [each for name in OVERRIDES for line in head.fields.get(name, ()) for each in line.split(",")]
     if head.method == "POST":
@@ -60,13 +62,14 @@ def _parameters(query: str) -> Iterator[tuple[str, str]]:
 
 def without_method(query: str) -> str:
     """`query` less what would say that a question of ours has another method."""
+    if "_method" not in query and "%" not in query:
+        return query
     parts = re.split("([&;])", query)
     kept = [part for part in parts if not any(name == "_method" for name, _ in _parameters(part))]
     return query if len(kept) == len(parts) else "".join(kept).strip("&;")
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(NamedTuple):
     """A request on its way to the application: what it touches, and what it shows.
 
     header: the `If` that is evaluated and consumed (None: there is none, or it is the application's own to judge).
@@ -88,12 +91,12 @@ def through(exchange: Exchange, proceed: Proceed | None = None) -> Next:
 
     proceed: what is already known of how it is let through (an Amend of `dav`).
     """
-    passage = _passage(exchange, proceed or Proceed())
+    passage = _passage(exchange, proceed or exchange.passing)
     if isinstance(passage, Refusal):
         return exchange.render(passage)
     if passage.exchange.route.mode is Mode.EXEMPT:  # and its Destination as well
         return Proceed()
-    unclear = _unclear(passage) if passage.need.seen else ()
+    unclear = () if passage.need.is_empty else _unclear(passage)
     return _unless_near_a_lock(passage, unclear) if unclear else _admit(passage, NO_FACTS)
 
 
@@ -101,7 +104,7 @@ def _passage(exchange: Exchange, proceed: Proceed) -> Passage | Refusal:
     head, policy = exchange.head, exchange.policy
     methods = methods_of(head)
     destination: Target | None = None
-    if any(rules.NEEDS.get(method, (None, None))[1] for method in methods) and head.first("destination") is not None:
+    if "destination" in head.fields and any(rules.NEEDS.get(method, (None, None))[1] for method in methods):
         destination = exchange.target(parse_destination(_only(head, "destination")))
         if destination is None and exchange.route.mode is not Mode.EXEMPT:
             return Refusal(
@@ -115,7 +118,8 @@ def _passage(exchange: Exchange, proceed: Proceed) -> Passage | Refusal:
         proceed = replace(proceed, drop=proceed.drop | {"if"})
     beside = exchange.route if destination is None else policy.route(destination.path)
     need = _need(exchange, methods, destination, beside)
-    exchange = replace(exchange, passing=proceed, route=exchange.route.beside(beside))
+    if proceed is not exchange.passing or beside is not exchange.route:
+        exchange = replace(exchange, passing=proceed, route=exchange.route.beside(beside))
     trusting = (destination.key,) if destination and "explorer" in policy.quirks and "MOVE" in methods else ()
     return Passage(exchange, methods, need, exchange.submission(header, trusting), destination)
 
@@ -206,7 +210,7 @@ def _unless_near_a_lock(passage: Passage, unclear: tuple[str, ...]) -> Next:
 
 def _admit(passage: Passage, facts: Facts, *, unlimited: bool = False) -> Next:
     exchange = passage.exchange
-    if not passage.need.seen and passage.submission.header is None:
+    if passage.need.is_empty and passage.submission.header is None:
         return exchange.passing
     claim = _claim(passage) if exchange.route.mode is Mode.HOLD and passage.writes else None
     query, step = rules.admit(

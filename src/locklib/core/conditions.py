@@ -10,29 +10,31 @@ when the whole header hangs on open lists are the facts asked for.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from locklib.core.if_header import ConditionList, EntityTag, IfHeader, StateToken, Term, parse_etag
 from locklib.core.model import Depth, Fact, Lock, Snapshot
 from locklib.core.paths import covers
 
-__all__ = ["Target", "Verdict", "evaluate", "lock_covers"]
+__all__ = ["HOLDS", "Target", "Verdict", "evaluate", "lock_covers"]
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The resource that a list speaks of: `path` as the application is asked for it (decoded), and its `key`."""
 
     path: str
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """true: the header holds. needs: paths whose facts decide; not empty only while `true` is undecided (False)."""
 
     true: bool
     needs: tuple[str, ...] = ()
+
+
+HOLDS = Verdict(True)
+"""Also of a request without `If`."""
 
 
 def lock_covers(lock: Lock, key: str) -> bool:
@@ -56,7 +58,7 @@ def evaluate(
         target = locate(conditions.tag)
         holds = target is not None and _list_holds(conditions, target, snapshot, facts.get(target.path))
         if holds:
-            return Verdict(True)
+            return HOLDS
         if holds is None and target is not None:
             needs.append(target.path)
     return Verdict(False, tuple(dict.fromkeys(needs)))

@@ -8,10 +8,8 @@ Must not know: which method needs what (`admission`, `locking`, `dav`), how a qu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TypeAlias
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from locklib.core import paths, refusing
 from locklib.core.accepting import Rendering
@@ -25,16 +23,18 @@ from locklib.core.fields import (
     same_authority,
 )
 from locklib.core.if_header import IfHeader, parse_if
-from locklib.core.model import Fact, Refusal
+from locklib.core.model import Fact, Refusal, replace
 from locklib.core.moves import Answer, Ask, Call, Chosen, Head, Next, Proceed, Reply
 from locklib.core.policy import Policy, Route
-from locklib.core.refusals import Rendered, refusal_from_error, render_refusal
 from locklib.core.rules import (
     Asker,
     Creation,
     Submission,
 )
-from locklib.errors import BadField, ConfigurationError, LockError, shown
+from locklib.errors import BadField, ConfigurationError, LockError, StoreUnavailable, shown
+
+if TYPE_CHECKING:
+    from locklib.core.refusals import Rendered
 
 __all__ = ["MAX_ASKED", "NO_FACTS", "Exchange", "Facts", "key_of", "namespace_of", "without_body"]
 
@@ -69,8 +69,7 @@ def _mapped(status: int) -> bool | None:
     return True if 200 <= status < 300 or status == 304 else None
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One request, as far as it is known: the context that all flows share."""
 
     policy: Policy
@@ -81,7 +80,7 @@ class Exchange:
     namespace: str
     asker: Asker
     rendering: Rendering
-    passing: Proceed = field(default_factory=Proceed)
+    passing: Proceed = Proceed()
     """How the request goes to the application if it is let through, as far as that is known."""
 
     # ---- addresses -------------------------------------------------------------------------------------------------
@@ -166,6 +165,8 @@ class Exchange:
         """The refusal as an answer, or, on an advisory route, word to the application. disclosure: None: policy's."""
         if self.route.advisory and not self.ours:
             return replace(self.passing, refusal=refusal)
+        from locklib.core.refusals import render_refusal  # noqa: PLC0415 - with what it writes, for who is refused
+
         held = refusal.held
         shown = disclosure or self.policy.discloses(self.asker.principal, held.lock if held else None)
         rendered = render_refusal(self._told_alike(refusal, shown), self.rendering, shown)
@@ -195,13 +196,15 @@ class Exchange:
         A lock elsewhere (at a Destination, on a member) is told only where the application lets the asker see its root
         too; else the answer is that the resource is locked, and no more (T14).
         """
-        named = (self.inward(unquote(href)) for href in refusal.hrefs)
+        if not (self.policy.ask_application or self.policy.authorize):
+            return self.render(refusal)
+        named = (self.inward(paths.percent_decode(href)) for href in refusal.hrefs)
         elsewhere = [path for path in dict.fromkeys(named) if not paths.covers(key_of(self.policy, path), self.key)]
         return self._told_of(refusal, elsewhere)
 
     def _told_of(self, refusal: Refusal, elsewhere: list[str]) -> Next:
         policy = self.policy
-        if not elsewhere or not (policy.ask_application or policy.authorize):
+        if not elsewhere:
             return self.render(refusal)
         path, *rest = elsewhere
         if policy.authorize is not None:
@@ -222,6 +225,8 @@ class Exchange:
         return replace(refusal, may_break=True)
 
     def error(self, exc: LockError) -> Next:
+        from locklib.core.refusals import refusal_from_error  # noqa: PLC0415 - as in `render`
+
         return self.render(refusal_from_error(exc, self.resource))
 
     def late(self) -> Next:
@@ -231,7 +236,7 @@ class Exchange:
 
     def unavailable(self) -> Next:
         """The store cannot answer: never a pass, unless the route says so."""
-        from locklib.errors import StoreUnavailable  # noqa: PLC0415
+        from locklib.core.refusals import refusal_from_error  # noqa: PLC0415 - as in `render`
 
         refusal = refusal_from_error(StoreUnavailable("the lock store cannot answer just now"), self.resource)
         if self.route.fail_open and not self.ours:

@@ -15,7 +15,7 @@ import re
 import string
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from locklib.core import refusals, rules
 from locklib.core.accepting import Rendering
@@ -25,7 +25,7 @@ from locklib.core.context import Exchange, Facts, namespace_of
 from locklib.core.discovery import HREF_LIMIT, SUPPORTED_LOCK, activelock, discoverable, proppatch_protected
 from locklib.core.fields import parse_resource_tag
 from locklib.core.lockinfo import PROTECTED, TAG, Change, Propfind, owner_text, parse_propfind, parse_proppatch
-from locklib.core.model import Done, Fact, Held, Lock, Purpose, Query
+from locklib.core.model import Done, Fact, Held, Lock, Purpose, Query, replace
 from locklib.core.moves import Act, Answer, Ask, Call, Headers, Next, Piece, Proceed, Read, Reply
 from locklib.core.multistatus import Gap, Part, Splitter, readable
 from locklib.core.paths import ancestors
@@ -51,12 +51,13 @@ def options(exchange: Exchange) -> Next:
     return through(exchange, Proceed(amend=Class2()))
 
 
-@dataclass(frozen=True, slots=True)
 class Class2:
     """The application's OPTIONS answer as that of a class 2 resource; an answer that is no success stays as it is.
 
     An Allow is added to and never made: alone, LOCK and UNLOCK would say that nothing else is allowed.
     """
+
+    __slots__ = ()
 
     def start(self, status: int, headers: Headers) -> Headers:
         if not 200 <= status < 300:
@@ -330,8 +331,7 @@ def _is_plain_xml(fields: dict[str, str]) -> bool:
     return encoding in ("identity", "") and XML_TYPE.fullmatch(fields.get("content-type", "text/xml")) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(NamedTuple):
     """A lock that the asker may know of, and its DAV:activelock."""
 
     lock: Lock

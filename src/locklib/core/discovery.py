@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable
 
+from locklib.core.disclosing import HREF_LIMIT
 from locklib.core.fields import timeout_text
 from locklib.core.lockinfo import PROTECTED, Change, Name
 from locklib.core.model import Condition, Depth, Held, Lock, Purpose, Refusal, Scope
@@ -35,13 +36,11 @@ __all__ = [
 
 PROLOG = '<?xml version="1.0" encoding="utf-8"?>\n'
 
-HREF_LIMIT = 100
-"""Locks that one answer names: with 10^5 shared locks on a URL its size stays flat."""
-
 # --- text ---
 
 # Char of XML 1.0 (production 2), negated; the surrogates are what a path in undecodable bytes is made of.
-NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# A text, for compiling it takes longer than importing this module, and few answers need it: `re` keeps it then.
+NOT_XML = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 def escape(text: str) -> str:
@@ -52,7 +51,7 @@ def escape(text: str) -> str:
 
 def _visible(text: str) -> str:
     """White space as references, which no reader normalises away."""
-    text = NOT_XML.sub("\ufffd", text)
+    text = re.sub(NOT_XML, "\ufffd", text)
     return text.replace("\t", "&#9;").replace("\n", "&#10;").replace("\r", "&#13;")
 
 

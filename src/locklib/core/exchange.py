@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from locklib.core import locking, paths
+from locklib.core import paths
 from locklib.core.accepting import choose_rendering
 from locklib.core.admission import through
 from locklib.core.context import Exchange, key_of, namespace_of
@@ -83,7 +83,7 @@ def shows_dav(head: Head) -> bool:
     if head.method in ("PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE"):
         return True
     agent = (head.first("user-agent") or "").lower()
-    return any(name in agent for name in DAV_AGENTS)
+    return any(map(agent.__contains__, DAV_AGENTS))
 
 
 def _too_long(resource: str) -> Refusal:
@@ -93,10 +93,10 @@ def _too_long(resource: str) -> Refusal:
 
 def _by_intent(exchange: Exchange) -> Next:
     method = exchange.head.method
-    if method == "LOCK":
-        return locking.lock(exchange)
-    if method == "UNLOCK":
-        return locking.unlock(exchange)
+    if exchange.ours:
+        from locklib.core import locking  # noqa: PLC0415 - with what it reads and writes, for who locks
+
+        return locking.lock(exchange) if method == "LOCK" else locking.unlock(exchange)
     if exchange.policy.dav and method in ("OPTIONS", "PROPFIND", "PROPPATCH"):
         return _of_class_2(exchange)
     return through(exchange)

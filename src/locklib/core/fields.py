@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from locklib.core.if_header import ABSOLUTE_URI, SCHEME
 from locklib.core.paths import MAX_PATH, percent_decode, too_long
@@ -160,8 +160,7 @@ def parse_overwrite(value: str | None) -> bool:
 # --- Destination and Resource-Tag -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(NamedTuple):
     """Where a `Destination` field points, and a Resource-Tag likewise: a Simple-ref.
 
     `authority` is host and port as written, None for an absolute path; `path` the decoded path without its query, never

@@ -3,7 +3,8 @@
 Knows: the grammar of RFC 4918 section 10.4.2, entity tags of RFC 9110 section 8.8.3, the limits on a hostile header.
 Must not know: locks, paths, which resource a tag means, whether a condition is true (`locklib.core.conditions`).
 
-Nearly every header is `(<token>)`, so that one shape is read by a single pattern. All others go through one small
+Nearly every header is `(<token>)`, so that one shape is read by a single pattern; and in the headers of many lists,
+nearly every list is `<tag> (<token> ["entity tag"])` or less, so one match reads that. All others go through one small
 function per production: `parse_x(value, pos) -> (x, pos after it)`. Each function either moves forward or raises,
 nothing recurses and no pattern has a quantifier inside a quantifier, so the time is linear in the length whatever is
 sent. The values are named tuples, for a header of twenty lists makes sixty of them and a frozen dataclass costs twice
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from locklib.errors import BadField
@@ -58,10 +60,12 @@ ENTITY_TAG = r'(W/)?"([\t !#-~\x80-\xff]*)"'
 # The whole of the commonest header; bounded, so that what matches is within MAX_LENGTH too.
 PLAIN = re.compile(rf"\(<([A-Za-z][A-Za-z0-9+.\-]{{0,99}}:{URI_CHARACTER}{{0,16000}})>\)")
 ETAG = re.compile(ENTITY_TAG)
-RESOURCE_TAG = re.compile(rf"<((?:/(?!/)|{SCHEME}:)[^\x00-\x20\"#<>\x7f]*)>{BLANK}")
+TAG = rf"<((?:/(?!/)|{SCHEME}:)[^\x00-\x20\"#<>\x7f]*)>{BLANK}"
+RESOURCE_TAG = re.compile(TAG)
 CONDITION = rf"([Nn][Oo][Tt]{BLANK})?(?:<({ABSOLUTE_URI})>|\[{BLANK}{ENTITY_TAG}{BLANK}\]){BLANK}(\){BLANK})?"
 FIRST_CONDITION = re.compile(rf"\({BLANK}{CONDITION}")
 NEXT_CONDITION = re.compile(CONDITION)
+COMMON_LIST = rf"(?:{TAG})?\({BLANK}<({ABSOLUTE_URI})>{BLANK}(?:\[{BLANK}{ENTITY_TAG}{BLANK}\]{BLANK})?\){BLANK}"
 
 R = TypeVar("R", bound=tuple[Any, ...])
 
@@ -212,15 +216,34 @@ def _parse_any(value: str) -> IfHeader:
     count = 0
     pos = len(value) - len(value.lstrip(" \t"))  # LWS = *( SP | HT ); a folded line is refused (RFC 9112 section 5.2)
     tagged = value.startswith("<", pos)
+    match_common = _common_list()
     while pos < len(value) or not lists:
-        if tagged and value.startswith("<", pos):
-            tag, pos = parse_resource_tag(value, pos)
-        terms, pos = parse_list(value, pos)
+        found = match_common(value, pos)
+        if found is not None and (tagged or found[1] is None):
+            named, uri, weak, opaque = found.groups()
+            tag, terms, pos = named or tag, _terms(uri, weak, opaque), found.end()
+        else:
+            if tagged and value.startswith("<", pos):
+                tag, pos = parse_resource_tag(value, pos)
+            terms, pos = parse_list(value, pos)
         count += len(terms)
         if count > MAX_CONDITIONS:
             raise BadField("If", value, f"at most {MAX_CONDITIONS} conditions; send fewer lists at a time")
         lists.append(make(ConditionList, (tag, terms)))
     return IfHeader(tuple(lists))
+
+
+@cache
+def _common_list() -> Callable[[str, int], re.Match[str] | None]:
+    """Made for the first header of more than one token; most processes never see any."""
+    return re.compile(COMMON_LIST).match
+
+
+def _terms(uri: str, weak: str | None, opaque: str | None) -> tuple[Term, ...]:
+    token = make(Term, (False, make(StateToken, (uri,))))
+    if opaque is None:
+        return (token,)
+    return (token, make(Term, (False, make(EntityTag, (opaque, weak is not None)))))
 
 
 # Resource-Tag = "<" Simple-ref ">"

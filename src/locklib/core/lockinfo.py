@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from locklib.core.model import Depth, Lock, Scope
 from locklib.core.xmlin import BODY_LIMIT, DAV, Element, decoded, read_xml, standalone
@@ -40,8 +39,7 @@ PROTECTED = frozenset({LOCKDISCOVERY, SUPPORTEDLOCK})
 """The properties that only locks change (RFC 4918 sections 15.8 and 15.10)."""
 
 
-@dataclass(frozen=True, slots=True)
-class LockInfo:
+class LockInfo(NamedTuple):
     """What a LOCK body asks for. None: it does not say (XML leaves depth and timeout to the headers).
 
     `timeout` is in seconds, math.inf for no end. `owner_info` is the whole DAV:owner element as XML text that stands
@@ -55,8 +53,7 @@ class LockInfo:
     owner_is_xml: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Propfind:
+class Propfind(NamedTuple):
     """What a PROPFIND asks for: kind is "allprop", "propname" or "prop"; `names` of a prop, `include` of an allprop."""
 
     kind: str

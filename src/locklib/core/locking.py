@@ -10,7 +10,7 @@ From the pending grant on every move carries `undo`: a LOCK that is interrupted 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from locklib.core import paths, refusing, rules
 from locklib.core.accepting import Rendering
@@ -18,7 +18,7 @@ from locklib.core.context import NO_FACTS, Exchange, Facts, without_body
 from locklib.core.disclosing import Disclosure
 from locklib.core.fields import granted_timeout, parse_depth, parse_lock_token, parse_timeout
 from locklib.core.lockinfo import LockInfo, parse_lockinfo
-from locklib.core.model import Depth, Details, Done, Fact, Held, Lock, Permit, Purpose, Refusal
+from locklib.core.model import Depth, Details, Done, Fact, Held, Lock, Permit, Purpose, Refusal, replace
 from locklib.core.moves import Act, Answer, Ask, Call, Look, Next, Read, Reply, Undo, Wait
 from locklib.core.policy import Mode
 from locklib.core.refusals import render_granted
@@ -59,14 +59,13 @@ def _without_body(exchange: Exchange) -> Next:
 # ---- a new lock ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Locking:
+class _Locking(NamedTuple):
     """A LOCK under way: what is asked for, and what is known of the URL."""
 
     exchange: Exchange
     wish: Wish
     submission: Submission
-    facts: Facts = field(default_factory=dict)
+    facts: Facts = NO_FACTS
 
 
 def _create(exchange: Exchange, info: LockInfo) -> Next:

@@ -13,9 +13,8 @@ client gone) while it carries out such a move runs `undo` before it leaves. So n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from locklib.core.model import Fact, Held, Lock, Permit, Principal, Query, Refusal, Step
 
@@ -44,8 +43,7 @@ Headers: TypeAlias = tuple[tuple[str, str], ...]
 Undo: TypeAlias = tuple[Query, Step[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The head of a request, the same from ASGI and WSGI.
 
     method: upper case. path: decoded, mount prefix included. mount: root_path or SCRIPT_NAME. query: raw. fields: field
@@ -57,7 +55,7 @@ class Head:
     path: str
     mount: str = ""
     query: str = ""
-    fields: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NO_FIELDS)
+    fields: Mapping[str, tuple[str, ...]] = NO_FIELDS
     host: str = ""
     peer: str = ""
     principal: Principal | None = None
@@ -67,8 +65,7 @@ class Head:
         return lines[0] if lines else None
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The values that a request needs from outside: chosen once by the shell, for the core knows no randomness.
 
     token: the lock token that a LOCK of this request would get. id: of this request, and of its permit. jitter: [0, 1).
@@ -79,8 +76,7 @@ class Chosen:
     jitter: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An answer of the application, or one of ours: status, header fields and the (bounded) body."""
 
     status: int
@@ -91,22 +87,34 @@ class Answer:
         return next((value for key, value in self.headers if key.lower() == name), None)
 
 
-@dataclass(frozen=True, slots=True)
 class Act(Generic[N_co]):
     """Run `step` on `query` in the store; `down` is what follows where the store cannot answer.
 
-    N_co is what follows: the next move, or, for an Amend, bytes.
+    N_co is what follows: the next move, or, for an Amend, bytes. Not a named tuple, for of a generic one type checkers
+    lose N_co when a `match` narrows it.
     """
 
-    query: Query
-    step: Step[Any]
-    then: Callable[[Any], N_co]
-    down: Callable[[], N_co]
-    undo: Undo | None = None
+    __slots__ = ("down", "query", "step", "then", "undo")
+
+    def __init__(
+        self,
+        query: Query,
+        step: Step[Any],
+        then: Callable[[Any], N_co],
+        down: Callable[[], N_co],
+        undo: Undo | None = None,
+    ) -> None:
+        self.query: Query = query
+        self.step: Step[Any] = step
+        self.then: Callable[[Any], N_co] = then
+        self.down: Callable[[], N_co] = down
+        self.undo: Undo | None = undo
+
+    def _replace(self, **changes: Any) -> Act[N_co]:
+        return Act(**{name: getattr(self, name) for name in self.__slots__} | changes)
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """Ask the board for the permits older than `lock`; `then` gets a tuple of Permit."""
 
     namespace: str
@@ -116,8 +124,7 @@ class Look:
     undo: Undo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Wait until the permits `ids` have ended, at most `seconds`; `then` gets those that have not."""
 
     ids: tuple[str, ...]
@@ -126,8 +133,7 @@ class Wait:
     undo: Undo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """Ask the user's `resources` callable about `paths` (decoded); `then` gets a Fact for each."""
 
     paths: tuple[str, ...]
@@ -135,8 +141,7 @@ class Ask:
     undo: Undo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """Call the application with a request of ours, in the name of the caller.
 
     It carries the caller's own fields less those that ask about the body or the state (`If`, ranges, conditions), plus
@@ -151,8 +156,7 @@ class Call:
     undo: Undo | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(NamedTuple):
     """Read the request's body, at most `limit` bytes; what was read is replayed if the application is called.
 
     `then` gets the body, or None if it is larger; `late` is the move where it did not come in time.
@@ -163,8 +167,7 @@ class Read:
     late: Callable[[], Next]
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """Answer the client; the application is not called. `refusal` is for the log and for advisory routes."""
 
     answer: Answer
@@ -181,8 +184,7 @@ class Amend(Protocol):
         """The bytes to send for `chunk`; an Act is carried out first, and its `then` gives bytes or the next Act."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proceed:
+class Proceed(NamedTuple):
     """Let the request through to the application.
 
     submitted, fence: handed to the application under `locklib`. settle: given the status, the move to make before the

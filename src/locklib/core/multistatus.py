@@ -17,8 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
     from xml.parsers.expat import XMLParserType
@@ -58,8 +57,7 @@ def is_utf8(encoding: str | None) -> bool:
     return encoding is None or UTF_8.fullmatch(encoding) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """A place for a DAV:propstat: in the response for the resource `key`, with the properties `names` (local names)."""
 
     key: str
@@ -73,36 +71,42 @@ class _Foreign(Exception):
     """The document is not one that is cut open."""
 
 
-@dataclass(slots=True)
 class _Property:
     """A property of ours as the application tells it: expat's name, and the bytes from `start` to `end` (0: open)."""
 
-    name: str
-    start: int
-    end: int = 0
+    __slots__ = ("end", "name", "start")
+
+    def __init__(self, name: str, start: int) -> None:
+        self.name = name
+        self.start = start
+        self.end = 0
 
 
-@dataclass(slots=True)
 class _Propstat:
-    start: int
-    properties: int = 0
-    ours: list[_Property] = field(default_factory=list)
-    code: int = 0
+    __slots__ = ("code", "ours", "properties", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.properties = 0
+        self.ours: list[_Property] = []
+        self.code = 0
 
 
-@dataclass(slots=True)
 class _Response:
     """A response under way. cuts: what goes out; place: where ours go in (0: nowhere); kept: names not to touch."""
 
-    start: int
-    hrefs: list[str] = field(default_factory=list)
-    cuts: list[tuple[int, int]] = field(default_factory=list)
-    place: int = 0
-    kept: set[str] = field(default_factory=set)
-    propstat: _Propstat | None = None
-    in_prop: bool = False
-    part: int = 0
-    satisfied: tuple[int, int] | None = None
+    __slots__ = ("cuts", "hrefs", "in_prop", "kept", "part", "place", "propstat", "satisfied", "start")
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.hrefs: list[str] = []
+        self.cuts: list[tuple[int, int]] = []
+        self.place = 0
+        self.kept: set[str] = set()
+        self.propstat: _Propstat | None = None
+        self.in_prop = False
+        self.part = 0
+        self.satisfied: tuple[int, int] | None = None
 
 
 class Splitter:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = [
     "DEFAULT",
@@ -57,12 +57,16 @@ MAX_PATH = 4096
 ROUNDS = 3
 """How often an application may be expected to percent-decode again; a path that goes deeper is ambiguous."""
 
+MAX_HIDDEN = 16
+"""How many separators that only some applications see are followed in one path; a path with more is ambiguous."""
+
 MAX_TEXTS = 24
 """How many ways to read one path are followed; a path that has more is ambiguous."""
 
 ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
-UNREADABLE = re.compile("[\x00-\x1f\x7f\ufffd\ud800-\udfff]")
+# A text, for compiling it takes as long as half of this module, and few paths need it: `re` keeps it then.
+UNREADABLE = "[\x00-\x1f\x7f\ufffd\ud800-\udfff]"
 # A separator that only some applications see, at any depth of encoding.
 HIDDEN = re.compile(r"\\|%(?:25)*(?:2[Ff]|5[Cc])")
 PARAMETERS = re.compile(r";[^/]*")
@@ -71,8 +75,7 @@ HEX = {digit: int(chr(digit), 16) for digit in b"0123456789abcdefABCDEF"}
 PERCENT, SLASH = b"%/"
 
 
-@dataclass(frozen=True, slots=True)
-class Folding:
+class Folding(NamedTuple):
     """Which further spellings share a key. All off by default, for most applications tell them apart.
 
     case: `/A` and `/a` (a file system that ignores case). unicode: composed and decomposed letters (NFC and NFD).
@@ -114,7 +117,12 @@ def _is_key(path: str) -> bool:
 
 def is_plain(path: str) -> bool:
     """Whether `path` reads in one way only, and is its own key where nothing is folded: the short way's question."""
-    return _is_key(path) and ((path.isascii() and path.isprintable()) or UNREADABLE.search(path) is None)
+    return _is_key(path) and _unreadable(path) is None
+
+
+def _unreadable(text: str) -> re.Match[str] | None:
+    """The first character that no application can be trusted to read as others do."""
+    return None if text.isascii() and text.isprintable() else re.search(UNREADABLE, text)
 
 
 def _names(text: str, fold: Folding) -> Iterator[str]:
@@ -246,11 +254,11 @@ def ambiguous(path: str, fold: Folding = DEFAULT) -> bool:
     True for NUL, for bytes that are not UTF-8 (overlong forms and U+FFFD with them) at any depth of encoding, for lone
     surrogates, for more layers of encoding than applications undo, and where `readings` has more than one answer.
     """
-    if UNREADABLE.search(path) is not None:
+    if _unreadable(path) is not None:
         return True
     if _is_key(path):
         return False
-    if UNREADABLE.search(_fixed_point(path, fold.strict_slash)) is not None or _is_deep(path):
+    if _unreadable(_fixed_point(path, fold.strict_slash)) is not None or _is_deep(path):
         return True
     texts = _texts(path, fold)
     return len(texts) == MAX_TEXTS or len({canonical(text, fold) for text in texts}) > 1
@@ -266,13 +274,13 @@ def unambiguous_part(path: str, fold: Folding = DEFAULT) -> str:
     if len(texts) == MAX_TEXTS or _is_deep(path):
         return "/"
     deep = _fixed_point(path, fold.strict_slash)
-    bad = UNREADABLE.search(deep)
+    bad = _unreadable(deep)
     keys = [canonical(text, fold) for text in texts]
     if bad is not None:
         keys.append(canonical(deep[: bad.start()].rpartition("/")[0], fold))
     part = keys[0]
     for key in keys:
-        bad = UNREADABLE.search(key)
+        bad = _unreadable(key)
         part = _shared(part, key if bad is None else key[: bad.start()].rpartition("/")[0] or "/")
     return part
 
@@ -289,6 +297,8 @@ def without_query(path: str) -> str:
 
 
 def _is_deep(path: str) -> bool:
+    if len(HIDDEN.findall(path)) > MAX_HIDDEN:
+        return True
     for _ in range(ROUNDS):
         path = percent_decode(path)
     return ESCAPE.search(path) is not None
@@ -342,6 +352,8 @@ def parents_of_every_reading(path: str, fold: Folding = DEFAULT) -> tuple[str, .
     if key == path:
         above = parent(key)
         return () if above is None else (above,)
+    if _is_deep(path):  # ambiguous: the root stands for all that it may be, see `unambiguous_part`
+        return tuple(dict.fromkeys((parent(key) or "/", "/"))) if key != "/" else ("/",)
     found = dict.fromkeys(above for each in readings(path, fold) if (above := parent(each)) is not None)
     for text in _texts(path, fold):
         for raw in (_members(text, fold), _resolved(text.split("/"))):

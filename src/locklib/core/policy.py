@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property, reduce
 from typing import Any
 
-from locklib.core.model import Fact, Lock, Principal
+from locklib.core.disclosing import Disclosure
+from locklib.core.frozen import Frozen
+from locklib.core.model import Fact, Lock, Principal, replace
 from locklib.core.paths import Folding, is_plain, readings
-from locklib.core.refusals import Disclosure
 from locklib.core.rules import SAFE
 from locklib.errors import ConfigurationError, shown
 
@@ -41,8 +41,7 @@ def _choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise ConfigurationError(f"{name}={shown(value)} is not known; use one of {', '.join(known)}")
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(Frozen):
     """One line of the routes table; the first whose `path` matches a request decides.
 
     path: a prefix ("/docs", matching "/docs" and all under it), or a compiled pattern that must match the whole decoded
@@ -96,8 +95,7 @@ class Route:
         return path == prefix or path.startswith(prefix + "/") or not prefix
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
+class Timeouts(Frozen):
     """How long a lock asked for by HTTP lives, in seconds."""
 
     minimum: float = 1.0
@@ -130,8 +128,7 @@ KINDS: tuple[tuple[str, tuple[type, ...], str], ...] = (
 CALLABLES = ("key", "namespace", "disclosure", "authorize", "may_lock", "may_break", "may_bypass", "resources")
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(Frozen):
     """What a middleware does, as one value. Every field is an argument of `LockMiddleware` of the same name.
 
     dav: make a class 1 application class 2 (OPTIONS, PROPFIND, PROPPATCH, empty resources).
@@ -157,13 +154,13 @@ class Policy:
     dav: bool = False
     routes: tuple[Route, ...] = ()
     identified: bool = False
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    timeouts: Timeouts = Timeouts()
     hold_wait: float = 10.0
     body_limit: int = 65_536
     body_seconds: float = 10.0
     key: Callable[[str], str] | None = None
     namespace: Callable[[str, str], str] | None = None
-    folding: Folding = field(default_factory=Folding)
+    folding: Folding = Folding()
     public_url: str | None = None
     challenge: str | None = None
     quirks: frozenset[str] = frozenset()

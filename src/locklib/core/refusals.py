@@ -8,7 +8,7 @@ Must not know: whether a request is refused, who asks, which rendering the asker
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from locklib.core.accepting import Rendering, choose_rendering
 from locklib.core.disclosing import (
@@ -35,7 +35,7 @@ from locklib.core.discovery import (
     prop_document,
 )
 from locklib.core.fields import header_text
-from locklib.core.model import Condition, Held, Lock, Purpose, Refusal
+from locklib.core.model import Condition, Held, Lock, Purpose, Refusal, replace
 from locklib.core.page import PAGE_POLICY, refusal_page
 from locklib.errors import LockError, LockRefused
 
@@ -63,8 +63,7 @@ Headers = tuple[tuple[str, str], ...]
 NEVER_KEPT: Headers = (("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"))
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(NamedTuple):
     """An answer, ready to be sent: header values are ASCII without line breaks."""
 
     status: int

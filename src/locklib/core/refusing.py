@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from locklib.core.model import Condition, Held, Purpose, Refusal, Tombstone
 
@@ -56,7 +55,9 @@ def retry_after(conflicts: Iterable[Held], jitter: float) -> int | None:
 
 def _shown(conflicts: Sequence[Held]) -> tuple[Held, ...]:
     """The locks to tell of: pending ones are not shown; a hold by the house comes before a client's lock."""
-    granted = [held for held in conflicts if not held.lock.pending]
+    granted = [held for held in conflicts if not held.lock.details.pending]
+    if len(granted) < 2:
+        return tuple(granted)
     return tuple(sorted(granted, key=lambda held: (held.lock.purpose is Purpose.WRITE, held.lock.key)))
 
 
@@ -65,10 +66,18 @@ def _roots(conflicts: Iterable[Held]) -> tuple[str, ...]:
 
 
 def _held_against(
-    resource: str, conflicts: Sequence[Held], condition: Condition, jitter: float, message: str
+    resource: str,
+    conflicts: Sequence[Held],
+    shown: tuple[Held, ...],
+    condition: Condition,
+    message: str,
+    *,
+    jitter: float,
+    multistatus: bool = False,
+    lock_request: bool = False,
 ) -> Refusal:
     """A 423 because of `conflicts`; `message` is used where the first of them may be shown."""
-    shown = _shown(conflicts)[:TOLD]
+    shown = shown[:TOLD]
     return Refusal(
         423,
         "locked",
@@ -80,14 +89,17 @@ def _held_against(
         held=shown[0] if shown else None,
         conflicts=shown,
         retry_after=retry_after(conflicts, jitter),
+        multistatus=multistatus,
+        lock_request=lock_request,
     )
 
 
 def locked(resource: str, conflicts: Sequence[Held], jitter: float) -> Refusal:
     """423: a write lacks the token of a lock (RFC 4918 sections 7 and 11.3)."""
-    first = (_shown(conflicts) or conflicts)[0].lock
+    shown = _shown(conflicts)
+    first = (shown or conflicts)[0].lock
     message = f"{first.root} {LOCKED_BECAUSE[first.purpose]}"
-    return _held_against(resource, conflicts, Condition.LOCK_TOKEN_SUBMITTED, jitter, message)
+    return _held_against(resource, conflicts, shown, Condition.LOCK_TOKEN_SUBMITTED, message, jitter=jitter)
 
 
 def conflict(resource: str, conflicts: Sequence[Held], jitter: float, *, members: bool = False) -> Refusal:
@@ -95,10 +107,13 @@ def conflict(resource: str, conflicts: Sequence[Held], jitter: float, *, members
 
     members: the locks met lie on members of a LOCK with depth infinity: 207 in the DAV rendering (section 9.10.9).
     """
-    first = (_shown(conflicts) or conflicts)[0].lock
+    shown = _shown(conflicts)
+    first = (shown or conflicts)[0].lock
     message = f"a conflicting lock is held on {first.root}" + (f", a member of {resource}" if members else "")
-    refusal = _held_against(resource, conflicts, Condition.NO_CONFLICTING_LOCK, jitter, message)
-    return replace(refusal, multistatus=members, lock_request=True)
+    because = Condition.NO_CONFLICTING_LOCK
+    return _held_against(
+        resource, conflicts, shown, because, message, jitter=jitter, multistatus=members, lock_request=True
+    )
 
 
 def still_being_written(resource: str, seconds: float) -> Refusal:

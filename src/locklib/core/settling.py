@@ -10,14 +10,14 @@ locks stay until they run out: too locked is safe.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from locklib.core import rules
 from locklib.core.conditions import Target, lock_covers
 from locklib.core.context import MAX_ASKED, Exchange, Facts
 from locklib.core.model import Done, Held, Lock
 from locklib.core.moves import Act, Amend, Headers, Next
+from locklib.core.paths import percent_decode
 
 __all__ = ["after", "echo"]
 
@@ -83,11 +83,9 @@ def _ended_unmapped(exchange: Exchange, trees: Trees) -> Next:
 
 
 def _end_if_unmapped(exchange: Exchange, locks: Iterable[Lock], then: Callable[[], Next]) -> Next:
-    from urllib.parse import unquote  # noqa: PLC0415 - for what follows COPY, MOVE and 207 alone
-
     by_path: dict[str, list[Lock]] = {}
     for lock in locks:
-        by_path.setdefault(exchange.inward(unquote(lock.root)), []).append(lock)
+        by_path.setdefault(exchange.inward(percent_decode(lock.root)), []).append(lock)
     return _in_batches(exchange, by_path, list(by_path), then)
 
 
@@ -109,8 +107,7 @@ def _in_batches(
     return exchange.facts(tuple(batch), known)
 
 
-@dataclass(frozen=True, slots=True)
-class Echo:
+class Echo(NamedTuple):
     """`echo_token`: the token that opened for a write, on the answer of the write."""
 
     token: str

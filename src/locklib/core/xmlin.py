@@ -10,8 +10,8 @@ attributes and namespaces over their limits; bytes that are not what the documen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from locklib.errors import BadLockInfo, BodyTooLarge, shown
 
@@ -30,6 +30,10 @@ NAMESPACE_LIMIT = 64
 ELEMENT_LIMIT = 4096
 """Elements that are kept of one body; a lockinfo has five and its owner."""
 
+# No URI reference holds a brace (RFC 3986 section 2). Readers on expat part the names of elements by a character of
+# their choice, ElementTree by a brace, and refuse a document with it in a namespace.
+NO_URI = re.compile(r"[{}]")
+
 # Between the parts of a name. It cannot occur in XML 1.0, not even as a character reference, so no namespace forges it.
 SEPARATOR = "\x01"
 
@@ -43,14 +47,21 @@ NAMES_OF = {
 ASCII_NAMES = frozenset({"us-ascii", "ascii"})
 
 
-@dataclass(slots=True)
 class Element:
     """An element as it stood in the body. `name` and the attribute names are (namespace, local name, prefix)."""
 
-    name: tuple[str, str, str | None]
-    attributes: list[tuple[tuple[str, str, str | None], str]]
-    declared: list[tuple[str | None, str]]
-    children: list[Element | str] = field(default_factory=list)
+    __slots__ = ("attributes", "children", "declared", "name")
+
+    def __init__(
+        self,
+        name: tuple[str, str, str | None],
+        attributes: list[tuple[tuple[str, str, str | None], str]],
+        declared: list[tuple[str | None, str]],
+    ) -> None:
+        self.name: tuple[str, str, str | None] = name
+        self.attributes: list[tuple[tuple[str, str, str | None], str]] = attributes
+        self.declared: list[tuple[str | None, str]] = declared
+        self.children: list[Element | str] = []
 
     def is_dav(self, local: str) -> bool:
         return self.name[0] == DAV and self.name[1] == local
@@ -122,6 +133,8 @@ class _Reader:
         self.namespaces += 1
         if self.namespaces > NAMESPACE_LIMIT:
             raise BadLockInfo(f"the XML body declares more than {NAMESPACE_LIMIT} namespaces; send fewer")
+        if uri and NO_URI.search(uri):
+            raise BadLockInfo(f"the namespace name {shown(uri)} is no URI; percent-encode braces")
         self.declared.append((prefix, uri or ""))
 
     def start(self, name: str, attributes: list[str]) -> None:

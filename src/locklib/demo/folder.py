@@ -76,6 +76,11 @@ class Folder:
         self._tree = Tree(root)
         self._dead = PropertyStore(self._tree.hidden / "properties.db")
 
+    @property
+    def hidden(self) -> Path:
+        """The directory in the root that nobody is shown: a place for what belongs to the folder, its locks too."""
+        return self._tree.hidden
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)

@@ -13,8 +13,7 @@ a tombstone (`Ended.EXPIRED`).
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from locklib.core.model import Done, Lock, Permit, Query, Step
 
@@ -31,8 +30,7 @@ __all__ = [
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Promises:
+class Promises(NamedTuple):
     """What a store stands on, as data. `linearizable` names how far: "process", "host", "network"."""
 
     store: str

@@ -47,6 +47,7 @@ from locklib.core.model import (
 from locklib.core.paths import ancestors
 from locklib.errors import LockError
 from locklib.stores.base import AsyncLockStore, LockStore, Promises
+from locklib.stores.gate import gate_of
 from locklib.testing.adversary import Disturbance, lingering, raising, together, twice
 from locklib.testing.kit import Clock, FakeClock, Kit, in_tree, is_under, new, on_paths, place, sole
 
@@ -678,7 +679,7 @@ class StoreContract:
         assert len({fence for run in runs for fence in run}) == THREADS * 10
         assert len(kit.everything(here)) == THREADS * 10
 
-    @pytest.mark.parametrize("way", ["claim", "publish", "now"])
+    @pytest.mark.parametrize("way", ["claim", "publish", "now", "gate"])
     def test_i7_of_a_writer_and_a_lock_one_sees_the_other(self, kit: Kit, way: str) -> None:
         """Publish, then look: whoever looks second sees the first; nobody may miss both."""
 
@@ -687,6 +688,8 @@ class StoreContract:
             if way == "now" and kit.nearby is not None:
                 kit.nearby.claim_now(here, "/a/b")
                 return kit.nearby.near(here, "/a/b")
+            if way == "gate" and kit.nearby is not None:
+                return gate_of(kit.nearby, here).enter("/a/b", False) is None
             query = Query(here, paths=("/a/b",), claim=permit if way == "claim" else None)
             if way != "claim":
                 kit.publish(permit)
@@ -783,6 +786,38 @@ class StoreContract:
             assert kit.older(here, new("/a")) == {permit.id}
             kit.nearby.end_now(claim)
             assert kit.live((permit.id,)) == frozenset()
+
+    def test_a_gate_says_what_the_three_words_say(self, kit: Kit) -> None:
+        """The faster form of the short way, where a store has one of its own, against `near` and `claim_now`."""
+        near = kit.nearby
+        if near is None:
+            return
+
+        @settings(max_examples=40, deadline=None, report_multiple_bugs=False)
+        @given(tables, st.lists(keys, min_size=1, max_size=4), st.booleans())
+        def check(table: list[Lock], asked: list[str], tree: bool) -> None:
+            here = kit.namespace()
+            gate = gate_of(near, here)
+            rows = kit.put(here, *table)
+            above = {key for row in rows for key in ancestors(row.key)}
+            for key in (*asked, *above, *(row.key for row in rows)):
+                assert gate.near(key, False) is near.near(here, key)
+                assert gate.near(key, True) is near.near(here, key, True)
+            for key in asked:
+                claim = gate.enter(key, tree)
+                assert (claim is None) is near.near(here, key, tree)
+                if claim is not None:
+                    published = sole(kit.permits(here, new("/")))
+                    gate.leave(claim, None)
+                    gate.leave(claim, None)
+                    plain = near.claim_now(here, key, tree)
+                    of_words = sole(kit.permits(here, new("/")))
+                    assert published == replace(of_words, id=published.id)
+                    assert published.id != of_words.id
+                    near.end_now(plain)
+                assert kit.permits(here, new("/")) == ()
+
+        check()
 
     def test_a_store_says_what_it_stands_on(self, kit: Kit) -> None:
         promises = kit.promises()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from locklib.core import refusing
+from locklib.core.conditions import Verdict
 from locklib.core.model import (
     Depth,
     Fact,
@@ -21,7 +22,7 @@ from locklib.core.model import (
     Snapshot,
     Step,
 )
-from locklib.core.paths import ancestors, covers
+from locklib.core.paths import ancestors, covers, is_below
 from locklib.core.rules.words import NO_FACTS, Admission, Admitted, Need, NeedFacts, NeedMore, Submission
 
 # ---- who opens what ------------------------------------------------------------------------------------------------
@@ -53,13 +54,13 @@ class Covering:
     def over(self, key: str) -> list[Held]:
         """The locks that cover `key`, outermost first."""
         by_root = self._by_root
-        above = [
-            held
-            for ancestor in ancestors(key)
-            if ancestor in by_root
-            for held in by_root[ancestor]
-            if held.lock.depth is Depth.INFINITY
-        ]
+        if not by_root:
+            return []
+        if len(by_root) < key.count("/"):  # few locks over a deep key: go by the locks
+            roots = sorted((root for root in by_root if is_below(key, root)), key=len)
+        else:
+            roots = [ancestor for ancestor in ancestors(key) if ancestor in by_root]
+        above = [held for root in roots for held in by_root[root] if held.lock.depth is Depth.INFINITY]
         return above + by_root.get(key, [])
 
     def below(self, key: str) -> list[Held]:
@@ -115,13 +116,13 @@ def admit(
 
     def step(snapshot: Snapshot) -> Outcome[Admission]:
         verdict = submission.verdict(snapshot, facts)
+        if not verdict.true and not verdict.needs:
+            return Outcome(refusing.failed_condition(submission.resource, snapshot.tombstones))
         covering = Covering(snapshot.locks)
         blocked = [*_blocked(_touched(need, covering), covering, submission), *_below(need, covering, submission)]
         blocked += _unreadable(need, snapshot, submission)
         creating, unknown = blocked_creations(need, covering, submission, facts)
-        if not verdict.true and not verdict.needs:
-            return Outcome(refusing.failed_condition(submission.resource, snapshot.tombstones))
-        asked = tuple(dict.fromkeys((*verdict.needs, *(() if blocked and verdict.true else unknown))))
+        asked = questions(verdict, unknown, hopeless=bool(blocked))
         if asked:
             return Outcome(NeedFacts(asked))
         in_the_way = unique([*blocked, *creating])
@@ -132,6 +133,13 @@ def admit(
         return Outcome(Admitted(_opened(snapshot, submission)), keep_claim=True)
 
     return query, step
+
+
+def questions(verdict: Verdict, unknown: Sequence[str], *, hopeless: bool) -> tuple[str, ...]:
+    """The paths to ask about: for the `If`, and for what may be created unless the request is refused anyway."""
+    if not verdict.needs and (hopeless or not unknown):
+        return ()
+    return tuple(dict.fromkeys((*verdict.needs, *(() if hopeless and verdict.true else unknown))))
 
 
 def _unreadable(need: Need, snapshot: Snapshot, submission: Submission) -> list[Held]:
@@ -155,6 +163,8 @@ def _blocked(keys: Iterable[str], covering: Covering, submission: Submission) ->
 
 def _below(need: Need, covering: Covering, submission: Submission) -> list[Held]:
     """What blocks the members of a tree that have no lock of their own: a token of depth 0 opens only its root."""
+    if not need.trees:
+        return []
     roots = dict.fromkeys(root for tree in need.trees for root in (tree, *covering.roots_in(tree)))
     return [held for root in roots for held in _blocking(covering.below(root), submission)]
 

@@ -6,8 +6,8 @@ Knows: which purposes stand beside each other. Must not know: what a write needs
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 from locklib.core import refusing
 from locklib.core.conditions import Verdict, lock_covers
@@ -28,9 +28,10 @@ from locklib.core.model import (
     Scope,
     Snapshot,
     Step,
+    replace,
 )
 from locklib.core.paths import covers
-from locklib.core.rules.admitting import Covering, blocked_creations, may_end, shows, unique
+from locklib.core.rules.admitting import Covering, blocked_creations, may_end, questions, shows, unique
 from locklib.core.rules.words import (
     NO_FACTS,
     Acquisition,
@@ -59,8 +60,7 @@ COMPATIBLE: Mapping[Purpose, Mapping[Purpose, str]] = MappingProxyType(
 # ---- LOCK ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """A lock that is asked for. `token` was chosen before the call, so that a call made twice finds its own lock.
 
     root: the URL path as addressed, percent-encoded. creation: the membership that is needed if the URL is unmapped, or
@@ -74,7 +74,7 @@ class Wish:
     scope: Scope = Scope.EXCLUSIVE
     purpose: Purpose = Purpose.WRITE
     timeout: float = 900.0
-    details: Details = field(default_factory=Details)
+    details: Details = Details()
     creation: Creation | None = None
     pending: bool = False
     pending_lasts: float = 30.0
@@ -119,7 +119,7 @@ def acquire(
         if snapshot.more and not conflicts and not unlimited:
             return Outcome(NeedMore())
         members, unknown = _gained(wish, snapshot, submission, facts)
-        asked = tuple(dict.fromkeys((*verdict.needs, *(() if conflicts and verdict.true else unknown))))
+        asked = questions(verdict, unknown, hopeless=bool(conflicts))
         if asked:
             return Outcome(NeedFacts(asked))
         if conflicts or members:

@@ -6,12 +6,11 @@ Knows: RFC 4918 sections 7 and 9, as tables. Must not know: what follows from a 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from locklib.core.conditions import Target, Verdict, evaluate
+from locklib.core.conditions import HOLDS, Target, Verdict, evaluate
 from locklib.core.if_header import IfHeader
 from locklib.core.model import (
     Fact,
@@ -31,8 +30,7 @@ class Membership(Enum):
     ALWAYS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(NamedTuple):
     """What a method does to one URL: whether it takes the whole tree, and whether it changes the parent's members."""
 
     tree: bool = False
@@ -59,16 +57,14 @@ NEEDS: Mapping[str, tuple[Touch | None, Touch | None]] = MappingProxyType(
 WRITE_NEEDS: tuple[Touch | None, Touch | None] = (Touch(), None)  # PUT, POST, PATCH and whatever else is not safe
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(NamedTuple):
     """A URL that the request may create: `parents` (keys) gain a member if `path` is unmapped."""
 
     path: str
     parents: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(NamedTuple):
     """What a request touches, as canonical keys. reads, read_trees: there only locks that block reads matter."""
 
     keys: tuple[str, ...] = ()
@@ -80,6 +76,8 @@ class Need:
 
     def __or__(self, other: Need) -> Need:
         """The stricter of both: everything that either touches."""
+        if self.is_empty or other.is_empty:
+            return other if self.is_empty else self
         return Need(
             tuple(dict.fromkeys(self.keys + other.keys)),
             tuple(dict.fromkeys(self.trees + other.trees)),
@@ -88,6 +86,11 @@ class Need:
             tuple(dict.fromkeys(self.reads + other.reads)),
             tuple(dict.fromkeys(self.read_trees + other.read_trees)),
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is touched at all."""
+        return self == NO_NEED
 
     @property
     def writes(self) -> bool:
@@ -100,8 +103,10 @@ class Need:
         return tuple(dict.fromkeys((*self.keys, *self.trees, *self.memberships, *created, *self.reads)))
 
 
-@dataclass(frozen=True, slots=True)
-class Asker:
+NO_NEED = Need()
+
+
+class Asker(NamedTuple):
     """Who asks. bypass: administrative locks open for this principal."""
 
     principal: Principal | None = None
@@ -116,8 +121,7 @@ def _nowhere(tag: str | None) -> Target | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """What the request shows: its `If`, every token in it, and who shows it.
 
     locate: the target of a Resource-Tag (see `conditions.evaluate`). trusting: keys on which a lock of the same creator
@@ -135,30 +139,28 @@ class Submission:
     by_code: bool = False
 
     def verdict(self, snapshot: Snapshot, facts: Mapping[str, Fact]) -> Verdict:
-        return Verdict(True) if self.header is None else evaluate(self.header, self.locate, snapshot, facts)
+        return HOLDS if self.header is None else evaluate(self.header, self.locate, snapshot, facts)
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """The write may pass. `submitted` are the live locks that opened for it."""
 
     submitted: tuple[Held, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NeedFacts:
+class NeedFacts(NamedTuple):
     """The rule hangs on what the application says of these paths; run it again with their facts."""
 
     paths: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class NeedMore:
     """The limit of the query hid rows that matter; run it again without."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+
+class Granted(NamedTuple):
     """The lock is held (or, pending, will be). `remaining` is its life in seconds."""
 
     lock: Lock

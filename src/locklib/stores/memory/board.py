@@ -6,14 +6,15 @@ Must not know: whether a permit and a lock conflict (a rule of the core).
 Publishing, renewing and ending take no mutex: each is one operation on one dict. An entry is a list [permit, deadline]
 in one cell, so that a renewal that comes after the end writes into a list nobody holds, and cannot bring it back.
 
-A plain write (`claim_now`) is put down as bare words and becomes a `Permit` only when a LOCK asks, which is rare: its
-claim is the tuple itself, found by identity, and gets a name when it is first shown. It has no deadline: its writer is
-in this process and withdraws it in a `finally`, however long the write takes.
+A plain write (`claim_now`) is put down as bare words under a number and becomes a `Permit` only when a LOCK asks, which
+is rare. No number is given twice, so what is withdrawn late, in a forked child too, takes nobody else's down. It has no
+deadline: its writer is in this process and withdraws it in a `finally`, however long the write takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import count
 from threading import Lock as Mutex
 from typing import TypeAlias
 
@@ -23,35 +24,39 @@ from locklib.stores.common import may_touch
 
 __all__ = ["AsyncMemoryPermits", "Board", "Claim", "MemoryPermits"]
 
-Claim: TypeAlias = tuple[str, str, bool]  # namespace, key, tree
+Claim: TypeAlias = int
+Words: TypeAlias = tuple[str, str, bool]  # namespace, key, tree
+
+PLAIN = "plain:"
+"""With the claim behind it, the name of the permit of a plain write."""
+
+DIGITS = 18
 
 
 class Board:
     """Permits by id, of all namespaces. `clock` gives monotonic seconds."""
 
-    __slots__ = ("_clock", "_mutex", "_named", "_names", "_shown", "entries", "plain")
+    __slots__ = ("_clock", "_mutex", "claims", "entries", "plain")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
+        self.entries: dict[str, list[tuple[Permit, float]]] = {}
+        self.plain: dict[Claim, Words] = {}  # gates hold it: never another one
+        self.claims: Iterator[Claim] = count(1)
         self.clear()
 
     def clear(self) -> None:
         """Start anew with nothing published and nobody at work (after a fork too)."""
-        self.entries: dict[str, list[tuple[Permit, float]]] = {}
-        self.plain: dict[int, Claim] = {}
+        self.entries.clear()
+        self.plain.clear()
         self._mutex = Mutex()
-        self._named = 0
-        self._names: dict[int, str] = {}
-        self._shown: dict[str, Claim] = {}
 
     def publish(self, permit: Permit) -> None:
         self.entries[permit.id] = [(permit, self._clock() + permit.lasts)]
 
     def end(self, permit: Permit) -> None:
         self.entries.pop(permit.id, None)
-        claim = self._shown.get(permit.id)
-        if claim is not None:
-            self.end_now(claim)
+        self.plain.pop(_claim_of(permit.id), None)
 
     def renew(self, permit: Permit) -> None:
         entry = self.entries.get(permit.id)
@@ -59,12 +64,12 @@ class Board:
             entry[0] = (permit, self._clock() + permit.lasts)
 
     def claim_now(self, namespace: str, key: str, tree: bool = False) -> Claim:
-        claim = (namespace, key, tree)
-        self.plain[id(claim)] = claim
+        claim = next(self.claims)
+        self.plain[claim] = (namespace, key, tree)
         return claim
 
     def end_now(self, claim: Claim) -> None:
-        self.plain.pop(id(claim), None)
+        self.plain.pop(claim, None)
 
     def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
         """Those past their deadline are removed: who ignores a permit takes it off the board."""
@@ -82,21 +87,9 @@ class Board:
                 self.end(permit)
 
     def _claimed(self, namespace: str) -> Iterator[Permit]:
-        """Permits for the plain writes of `namespace`; names of writes that have ended are forgotten."""
-        self._shown = {name: claim for name, claim in self._shown.items() if id(claim) in self.plain}
-        self._names = {id(claim): name for name, claim in self._shown.items()}
-        for claim in list(self.plain.values()):
-            of, key, tree = claim
+        for claim, (of, key, tree) in self.plain.copy().items():  # one operation; a walk over the items is many
             if of == namespace:
-                yield _plain_permit(self._name(claim), of, key, tree)
-
-    def _name(self, claim: Claim) -> str:
-        name = self._names.get(id(claim))
-        if name is None:
-            self._named += 1
-            name = self._names[id(claim)] = f"plain:{self._named}"
-            self._shown[name] = claim
-        return name
+                yield _plain_permit(claim, of, key, tree)
 
     def live(self, ids: Collection[str]) -> frozenset[str]:
         now = self._clock()
@@ -106,14 +99,19 @@ class Board:
         entry = self.entries.get(name)
         if entry is not None:
             return entry[0][1] > now
-        claim = self._shown.get(name)
-        return claim is not None and id(claim) in self.plain
+        return _claim_of(name) in self.plain
 
 
-def _plain_permit(name: str, namespace: str, key: str, tree: bool) -> Permit:
+def _claim_of(name: str) -> Claim:
+    """The claim that the permit `name` stands for; 0, which is nobody's, if it is no plain write's."""
+    digits = name.removeprefix(PLAIN)
+    return int(digits) if digits != name and digits.isdecimal() and len(digits) <= DIGITS else 0
+
+
+def _plain_permit(claim: Claim, namespace: str, key: str, tree: bool) -> Permit:
     above = parent(key)
     return Permit(
-        name,
+        f"{PLAIN}{claim}",
         namespace,
         keys=(key,),
         trees=(key,) if tree else (),

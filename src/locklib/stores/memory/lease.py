@@ -30,7 +30,8 @@ except ImportError:  # pragma: no cover - where there is no fcntl; the tests put
 __all__ = ["Lease", "lease_path", "notices_others"]
 
 CURE = (
-    "The memory store is for one process: run one, with threads, or use a store that several processes share. "
+    "The memory store is for one process: run one, with threads, or let several processes share a file by "
+    "store='sqlite:///locks.db' (four slashes for an absolute path). "
     'store=MemoryLockStore(processes="allow") gives each process locks of its own, which do not hold against others.'
 )
 

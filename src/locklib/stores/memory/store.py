@@ -29,6 +29,7 @@ from locklib.core.model import Done, Lock, Note, Outcome, Query, Step
 from locklib.errors import ConfigurationError, LockError
 from locklib.stores.base import Promises
 from locklib.stores.common import NOTES_KEPT, refuse_unfit, stamped
+from locklib.stores.gate import Gate
 from locklib.stores.memory.board import AsyncMemoryPermits, Board, Claim, MemoryPermits
 from locklib.stores.memory.lease import CURE, Lease, notices_others
 from locklib.stores.memory.table import Table
@@ -287,6 +288,33 @@ class _Kind:
         """Withdraw what `claim_now` published; nothing happens the second time."""
         self._memory.board.end_now(claim)
 
+    def gate(self, namespace: str) -> Gate:
+        """`near`, `claim_now` and `end_now` for `namespace`, bound: an entrance is one call, its end one of a dict."""
+        return _gate(self._memory, namespace)
+
+
+def _gate(memory: Memory, namespace: str) -> Gate:
+    claims, words = memory.board.claims, memory.board.plain
+
+    def near(key: str, tree: bool) -> bool:
+        table = memory.shown.get(namespace)
+        return table is not None and table.near(key, tree)
+
+    def enter(key: str, tree: bool) -> Claim | None:
+        claim = next(claims)
+        words[claim] = (namespace, key, tree)
+        try:  # published, then looked
+            table = memory.shown.get(namespace)
+            if table is None or not table.near(key, tree):
+                return claim
+        except BaseException:
+            words.pop(claim, None)
+            raise
+        words.pop(claim, None)
+        return None
+
+    return Gate(near, enter, words.pop)
+
 
 class MemoryLockStore(_Kind):
     """A store in memory for sync code.
@@ -324,6 +352,9 @@ class MemoryLockStore(_Kind):
 
 class AsyncMemoryLockStore(_Kind):
     """A store in memory for async code, for any number of loops: the same arguments, the same words."""
+
+    never_waits: bool = True
+    """`transact` has no await of its own: a shell need not shield it from cancellation."""
 
     @property
     def permits(self) -> AsyncMemoryPermits:

@@ -1,33 +1,48 @@
 """The locks of a namespace by key: which are at or above a key, which are at or below it.
 
-Knows: `Lock.key`, `Lock.token`, and which key is above another (`core.paths.parent`).
+Knows: `Lock.key`, `Lock.token`, that a key is names with a slash between them.
 Must not know: expiry, a lock rule, a mutex (writers hold one outside; `near` needs none).
 
-Theory of operation. A *level* holds what lies directly under one key: `kids["/a"] = {"/a/b": rows, ...}`, full keys,
-so that a lock costs one entry in one level and no string of its own. A key is in its level if a lock is rooted at it
-(its rows) or below it (None); a level that is empty is gone. So a walk from the top stops at the first segment under
-which nothing is locked, and "is anything below?" is one look for a level.
+Theory of operation. A key is read as its names: "/a/b" as "", "a", "b", the root as "" alone, an application's own
+"file:42" as itself. A *level* stands for a key that has locks below it, and its `kids` lead on by the next name. A lock
+is a *leaf* of the level above its key, kept there by its whole key (a string that it has anyway), as long as nothing is
+locked below it; else its key has a level, and it is that level's `own`. So a walk from the top stops at the first name
+under which nothing is locked, and "is anything below?" is one look for a level.
 
 A reader without the mutex walks between two readings of `version`, which is odd while a change is carried out: a walk
-during which something moved answers True, the hint that sends the asker the general way.
+during which something moved answers True, the hint that sends the asker the general way. Rows that ran out are removed
+without such a sign; so whatever moves then is in its new place before it leaves the old one, and readers look into
+`kids` before they look into `leaves`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import nsmallest
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from locklib.core.model import Lock
-from locklib.core.paths import parent as parent_of
 
-__all__ = ["Tree"]
+__all__ = ["Tree", "names_of"]
 
+Names: TypeAlias = Sequence[str]
 Rows: TypeAlias = Lock | dict[str, Lock]
-Level: TypeAlias = dict[str, Rows | None]
 
 CHUNK = 256
-_MISSING: Final = cast(Rows, object())
+ROOT: Final = ("",)
+NAMELESS: Final = ("/",)  # no name has a slash in it
+
+
+def names_of(key: str) -> Names:
+    """`key` as the names on the way to it. One call in C makes all of them, where cutting makes a string a level."""
+    if len(key) > 1:
+        return key.split("/")
+    return ROOT if key == "/" else (key,) if key else NAMELESS
+
+
+def _text(names: Names) -> str:
+    """The key that `names` lead to."""
+    return "/".join(names) or "/"
 
 
 def listed(rows: Rows | None) -> tuple[Lock, ...]:
@@ -37,14 +52,54 @@ def listed(rows: Rows | None) -> tuple[Lock, ...]:
     return tuple(rows.values()) if isinstance(rows, dict) else (rows,)
 
 
+def _with(rows: Rows | None, lock: Lock) -> Rows:
+    """`rows` and `lock`, which takes the place of the row with its token."""
+    if isinstance(rows, dict):
+        rows[lock.token] = lock
+        return rows
+    return lock if rows is None or rows.token == lock.token else {rows.token: rows, lock.token: lock}
+
+
+def _without(rows: Rows | None, lock: Lock) -> Rows | None:
+    if not isinstance(rows, dict):
+        return None
+    del rows[lock.token]
+    return rows if len(rows) > 1 else next(iter(rows.values()))
+
+
+class Level:
+    """What is locked at and under one key. depth: how many names lead to it. A side that is empty is shared by all."""
+
+    __slots__ = ("depth", "kids", "leaves", "own")
+
+    def __init__(self, depth: int, own: Rows | None = None) -> None:
+        self.kids: dict[str, Level] = _NO_KIDS
+        self.leaves: dict[str, Rows] = _NO_LEAVES
+        self.own = own
+        self.depth = depth
+
+    def lead(self, name: str, level: Level) -> None:
+        if not self.kids:
+            self.kids = {}
+        self.kids[name] = level
+
+    def keep(self, key: str, rows: Rows) -> None:
+        if not self.leaves:
+            self.leaves = {}
+        self.leaves[key] = rows
+
+
+_NO_KIDS: Final[dict[str, Level]] = {}
+_NO_LEAVES: Final[dict[str, Rows]] = {}
+
+
 class Tree:
     """An index of locks by key. `add` and `remove` belong to a writer that holds the mutex."""
 
-    __slots__ = ("kids", "tops", "version")
+    __slots__ = ("top", "version")
 
     def __init__(self) -> None:
-        self.tops: Level = {}
-        self.kids: dict[str, Level] = {}
+        self.top: Level = Level(0)
         self.version: int = 0
 
     def near(self, key: str, tree: bool = False) -> bool:
@@ -52,62 +107,74 @@ class Tree:
         mark = self.version
         if mark & 1:
             return True
-        kids = self.kids
-        level = self.tops
-        cut = 1 if key[:1] == "/" else key.find("/", 1)
-        while 0 < cut < len(key):
-            above = key[:cut]
-            rows = level.get(above, _MISSING)
-            if rows is not None:
-                return rows is not _MISSING or self.version != mark
-            deeper = kids.get(above)
-            if deeper is None:  # pruned since the look into `level`
-                return self.version != mark
+        level = self.top
+        names = key.split("/") if len(key) > 1 else names_of(key)
+        for name in names:
+            deeper = level.kids.get(name)
+            if deeper is None:
+                break
+            if deeper.own is not None:
+                return True
             level = deeper
-            cut = key.find("/", cut + 1)
-        rows = level.get(key, _MISSING)
-        if rows is None:
+        else:
             return tree or self.version != mark
-        return rows is not _MISSING or self.version != mark
+        if level.leaves:
+            at = level.depth + 1
+            if (key if at == len(names) else _text(names[:at])) in level.leaves:
+                return True
+        return self.version != mark
 
     def covering(self, key: str) -> list[Lock]:
         """The locks rooted at `key` or at an ancestor of it, from the top."""
         found: list[Lock] = []
-        level = self.tops
-        cut = 1 if key[:1] == "/" else key.find("/", 1)
-        while 0 < cut < len(key):
-            above = key[:cut]
-            rows = level.get(above, _MISSING)
-            if rows is _MISSING:
-                return found
-            if rows is not None:
-                found += listed(rows)
-            if above not in self.kids:
-                return found
-            level = self.kids[above]
-            cut = key.find("/", cut + 1)
-        found += listed(level.get(key))
+        level = self.top
+        names = names_of(key)
+        for name in names:
+            deeper = level.kids.get(name)
+            if deeper is None:
+                break
+            if deeper.own is not None:
+                found += listed(deeper.own)
+            level = deeper
+        else:
+            return found
+        if level.leaves:
+            at = level.depth + 1
+            found += listed(level.leaves.get(key if at == len(names) else _text(names[:at])))
         return found
 
     def at(self, key: str) -> tuple[Lock, ...]:
         """The locks rooted at `key` itself."""
-        parent = parent_of(key)
-        level = self.tops if parent is None else self.kids.get(parent)
-        return () if level is None else listed(level.get(key))
+        *above, last = names_of(key)
+        level = self._level(above)
+        if level is None:
+            return ()
+        own = level.kids.get(last)
+        return listed(level.leaves.get(key) if own is None else own.own)
+
+    def _level(self, names: Names) -> Level | None:
+        level: Level | None = self.top
+        for name in names:
+            if level is None:
+                return None
+            level = level.kids.get(name)
+        return level
 
     def below(self, key: str) -> Iterator[tuple[Lock, ...]]:
         """The locks rooted at `key` or below it, root by root, in no order; to be read as far as wanted."""
         if own := self.at(key):
             yield own
-        stack = [iter(self.kids.get(key, {}).items())]
+        level = self._level(names_of(key))
+        stack = [] if level is None else [iter((level,))]
         while stack:
-            for child, rows in stack[-1]:
-                if rows is not None:
+            for level in stack[-1]:
+                for rows in level.leaves.values():
                     yield listed(rows)
-                level = self.kids.get(child)
-                if level is not None:
-                    stack.append(iter(level.items()))
-                    break
+                for deeper in level.kids.values():
+                    if deeper.own is not None:
+                        yield listed(deeper.own)
+                stack.append(iter(level.kids.values()))
+                break
             else:
                 stack.pop()
 
@@ -115,93 +182,96 @@ class Tree:
         """As `below`, in the order of the keys as strings, from the key `after` on."""
         if key >= after and (own := self.at(key)):
             yield own
-        stack = [self._ascending(key, after)]
+        level = self._level(names_of(key))
+        stack = [] if level is None else [_ascending(level, "" if key == "/" else key, after)]
         while stack:
-            for text, is_level in stack[-1]:
-                if is_level:
-                    stack.append(self._ascending(text[:-1], after))
+            for text, inner, rows in stack[-1]:
+                if inner is not None:
+                    stack.append(_ascending(inner, text, after))
                     break
-                yield self.at(text)
+                yield listed(rows)
             else:
                 stack.pop()
 
-    def _ascending(self, key: str, after: str) -> Iterator[tuple[str, bool]]:
-        """What lies directly under `key` in the order of strings, in chunks: a big level is never sorted whole.
-
-        A child's own rows sort as the child, what is below it as child + "/": "/a" < "/a!" < "/a/b".
-        """
-        last, size = ("", False), CHUNK
-        while True:
-            chunk = nsmallest(size, (entry for entry in self._entries(key, after) if entry > last))
-            yield from chunk
-            if len(chunk) < size:
-                return
-            last, size = chunk[-1], size * 4
-
-    def _entries(self, key: str, after: str) -> Iterator[tuple[str, bool]]:
-        for child, rows in self.kids.get(key, {}).items():
-            if rows is not None and child >= after:
-                yield child, False
-            if child in self.kids:
-                inside = child + "/"
-                if inside >= after or after.startswith(inside):
-                    yield inside, True
-
     def add(self, lock: Lock) -> None:
         """Enter `lock`, or put it in the place of the row with its token at the same key."""
-        level = self._level(lock.key)
-        rows = level.get(lock.key)
-        if rows is None:
-            level[lock.key] = lock
-        elif isinstance(rows, dict):
-            rows[lock.token] = lock
-        elif rows.token == lock.token:
-            level[lock.key] = lock
+        *above, last = names_of(lock.key)
+        level = self.top
+        for name in above:
+            level = level.kids.get(name) or _grown(level, name, _text(above[: level.depth + 1]))
+        inner = level.kids.get(last)
+        if inner is None:
+            level.keep(lock.key, _with(level.leaves.get(lock.key), lock))
         else:
-            level[lock.key] = {rows.token: rows, lock.token: lock}
-
-    def _level(self, key: str) -> Level:
-        parent = parent_of(key)
-        if parent is None:
-            return self.tops
-        level = self.kids.get(parent)
-        if level is None:
-            level = self.kids[parent] = {}
-            self._link(parent)
-        return level
-
-    def _link(self, key: str) -> None:
-        """Make `key` reachable from the top."""
-        while (parent := parent_of(key)) is not None:
-            level = self.kids.get(parent)
-            if level is not None:
-                level.setdefault(key, None)
-                return
-            self.kids[parent] = {key: None}
-            key = parent
-        self.tops.setdefault(key, None)
+            inner.own = _with(inner.own, lock)
 
     def remove(self, lock: Lock) -> None:
         """Take out `lock`, which is in the tree, and every level that is empty then."""
-        key = lock.key
-        parent = parent_of(key)
-        level = self.tops if parent is None else self.kids[parent]
-        rows = level[key]
-        if isinstance(rows, dict):
-            del rows[lock.token]
-            if len(rows) == 1:
-                level[key] = next(iter(rows.values()))
-        elif key in self.kids:
-            level[key] = None
+        *above, last = names_of(lock.key)
+        path = [self.top]
+        for name in above:
+            path.append(path[-1].kids[name])
+        level = path[-1]
+        inner = level.kids.get(last)
+        if inner is not None:
+            inner.own = _without(inner.own, lock)
+            return
+        rows = _without(level.leaves[lock.key], lock)
+        if rows is not None:
+            level.leaves[lock.key] = rows
         else:
-            del level[key]
-            self._prune(parent, level)
+            del level.leaves[lock.key]
+            _prune(path, above)
 
-    def _prune(self, parent: str | None, level: Level) -> None:
-        while parent is not None and not level:
-            del self.kids[parent]
-            key, parent = parent, parent_of(parent)
-            level = self.tops if parent is None else self.kids[parent]
-            if level[key] is not None:
-                return
-            del level[key]
+
+def _grown(level: Level, name: str, key: str) -> Level:
+    """The new level of `key` under `level`; what was a leaf there is its own now."""
+    deeper = Level(level.depth + 1, level.leaves.get(key))
+    level.lead(name, deeper)
+    level.leaves.pop(key, None)
+    return deeper
+
+
+def _prune(path: list[Level], names: list[str]) -> None:
+    """Take out the levels of `path` that have become empty, from the end; `names` lead along it."""
+    for depth in range(len(names), 0, -1):
+        level, above = path[depth], path[depth - 1]
+        if level.kids or level.leaves:
+            return
+        if level.own is not None:
+            above.keep(_text(names[:depth]), level.own)
+        del above.kids[names[depth - 1]]
+
+
+def _ascending(level: Level, prefix: str, after: str) -> Iterator[tuple[str, Level | None, Rows | None]]:
+    """What lies directly under `level` in the order of strings, in chunks: a big level is never sorted whole.
+
+    A key's own rows sort as the key, what is below it as key + "/": "/a" < "/a!" < "/a/b". prefix: the text of
+    `level`, none for the root.
+    """
+    start = len(prefix) + 1
+    last, size = ("", False), CHUNK
+    while True:
+        chunk = nsmallest(size, (entry for entry in _entries(level, prefix, after) if entry > last))
+        for text, inside in chunk:
+            if inside:
+                yield text[:-1], level.kids[text[start:-1]], None
+            else:
+                rows = level.leaves.get(text)
+                yield text, None, level.kids[text[start:]].own if rows is None else rows
+        if len(chunk) < size:
+            return
+        last, size = chunk[-1], size * 4
+
+
+def _entries(level: Level, prefix: str, after: str) -> Iterator[tuple[str, bool]]:
+    for key in level.leaves:
+        if key >= after:
+            yield key, False
+    for name, inner in level.kids.items():
+        text = f"{prefix}/{name}"
+        if inner.own is not None and text >= after:
+            yield text, False
+        inside = text + "/"
+        if inside >= after or after.startswith(inside):
+            yield inside, True
