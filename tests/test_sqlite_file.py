@@ -352,6 +352,27 @@ def test_processes_that_make_the_file_at_the_same_moment(tmp_path):
     assert [told(process) for process in crowd] == [""] * 6
 
 
+def test_a_file_that_comes_to_be_while_one_looks_is_not_taken_for_a_foreign_one(path, store, monkeypatch):
+    """Its mark, its version and its tables are those of one moment."""
+    foreign(path, "PRAGMA journal_mode = WAL")
+    other = SqliteLockStore(path)
+    real, seen = sqlite3.connect, []
+
+    class Watched(sqlite3.Connection):
+        def execute(self, text, *values):
+            if text == "PRAGMA user_version" and not seen:
+                seen.append(text)
+                other.open()
+            return super().execute(text, *values)
+
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: real(*args, **options, factory=Watched))
+    store.open()
+    assert seen
+    assert acquire(store, "/a")
+    assert keys(other) == ["/a"]
+    other.close()
+
+
 def test_an_opening_does_not_wait_for_writers(store, path):
     """Nothing is written by whoever opens a file that is as it should be."""
     store.open()

@@ -75,8 +75,8 @@ class Level:
     def __init__(self, depth: int, own: Rows | None = None) -> None:
         self.kids: dict[str, Level] = _NO_KIDS
         self.leaves: dict[str, Rows] = _NO_LEAVES
-        self.own = own
-        self.depth = depth
+        self.own: Rows | None = own
+        self.depth: int = depth
 
     def lead(self, name: str, level: Level) -> None:
         if not self.kids:

@@ -91,7 +91,7 @@ class Board:
     )
 
     def __init__(self, directory: str | Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self.directory = os.fspath(directory)
+        self.directory: str = os.fspath(directory)
         self._clock = clock
         self._begin()
         _boards.add(self)

@@ -28,14 +28,14 @@ from contextlib import suppress
 from threading import Condition, get_ident
 from threading import Lock as Mutex
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from locklib.errors import ConfigurationError, StoreUnavailable
 from locklib.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from locklib.stores.sqlite.turn import Turn
 
-__all__ = ["File", "damaged", "file_system_of", "path_of_url", "patiently", "rolled_back", "url_of_path"]
+__all__ = ["File", "damaged", "file_system_of", "is_busy", "path_of_url", "patiently", "url_of_path"]
 
 R = TypeVar("R")
 Identity = tuple[int, int]
@@ -62,7 +62,8 @@ LONGEST_PAUSE = 0.02
 REPLACED = 5
 """How often a file may be exchanged for another one while it is being opened."""
 
-BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL")
+"""What passes if one asks again; the last is a race of those who open the log."""
 
 CURES = {
     "SQLITE_BUSY": "another process keeps it locked; look for a transaction that was left open, or a stopped process",
@@ -75,7 +76,7 @@ CURES = {
     "SQLITE_NOTADB": "this is no database; name another file, or move this one away",
 }
 
-log = logging.getLogger("locklib")
+log: logging.Logger = logging.getLogger("locklib")
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -173,8 +174,8 @@ class File:
         ready: Callable[[sqlite3.Connection], bool],
         begin: Callable[[sqlite3.Connection], None],
     ) -> None:
-        self.path = _resolved(path)
-        self.turn = Turn(self.path + "-turn")
+        self.path: str = _resolved(path)
+        self.turn: Turn = Turn(self.path + "-turn")
         self.timeout = timeout
         self._ready = ready
         self._begin = begin
@@ -326,9 +327,11 @@ class File:
             connection.execute("COMMIT")
 
     def _refuse_foreign(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")  # all as of one moment: somebody may just be making the file
         mark = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        connection.execute("COMMIT")
         if mark != APPLICATION_ID and (mark, version, tables) != (0, 0, 0):
             raise ConfigurationError(
                 f"{self.path} is a database of another program; locks need a file of their own: name another one"
@@ -397,9 +400,10 @@ class File:
         with self._mutex:
             self._identity = None
             idle, self._idle = self._idle, []
-            if idle:
-                self._stale = self._log
-                self._left += idle
+            with suppress(IndexError):  # one by one: `first` takes them without the mutex
+                while True:
+                    self._left.append(idle.pop())
+            self._stale = self._log if self._left else None
 
     def close(self) -> None:
         """Close what is not lent; what is lent is closed when it comes back. May be called twice."""
@@ -416,8 +420,7 @@ class File:
         with self._mutex:
             self._identity = None
             idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        _close_all(idle)
 
     # ---- connections -------------------------------------------------------------------------------------------------
 
@@ -428,6 +431,42 @@ class File:
         that is more than a lock, the file is opened anew, with all its checks.
         """
         return Loan(self, patient, make)
+
+    def first(self, text: str, values: tuple[str, ...]) -> tuple[Any, ...] | None:
+        """The first row of one statement that only reads, without waiting: what every write that passes asks for.
+
+        `lent`, without its mutex. Who is in says so first and looks for a fork then; who forks says so first and looks
+        then who is in: of the two, one sees the other. What comes back to a list that was put away meanwhile is closed
+        here, or by whoever put it away, or by both. Raises `StoreUnavailable` as `lent` does.
+        """
+        users, idle, me = self._users, self._idle, get_ident()
+        users.append(me)
+        try:
+            if self._forks or self._spoilt or not idle:
+                return self._first_of_another(text, values)
+            try:
+                connection = idle.pop()
+            except IndexError:  # another thread was quicker
+                return self._first_of_another(text, values)
+            try:
+                found: tuple[Any, ...] | None = connection.execute(text, values).fetchone()
+            except sqlite3.Error as error:
+                raise self.told(error) from error
+            finally:
+                idle.append(connection)
+                if idle is not self._idle:
+                    _close_all(idle)
+        finally:
+            users.remove(me)
+            if self._forks:
+                with self._gate:
+                    self._gate.notify_all()
+        return found
+
+    def _first_of_another(self, text: str, values: tuple[str, ...]) -> tuple[Any, ...] | None:
+        with self.lent(patient=False) as connection:
+            found: tuple[Any, ...] | None = connection.execute(text, values).fetchone()
+        return found
 
     def take(self, patient: bool) -> tuple[Mutex, list[sqlite3.Connection], sqlite3.Connection | None]:
         """Count the user in; the mutex and the list that were in force, and a connection if one is idle."""
@@ -450,7 +489,8 @@ class File:
             _inherited.append(connection)
             return
         if connection is not None and connection.in_transaction:
-            rolled_back(connection)
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
         with mutex:
             if connection is not None:
                 if idle is self._idle and not connection.in_transaction:
@@ -519,11 +559,11 @@ class Loan:
         if connection is None:
             try:
                 connection = file.connect(self._make)
-            except BaseException as error:
-                file.give_back(self._mutex, self._idle, None)
-                if isinstance(error, sqlite3.Error):
-                    raise file.told(error) from error
-                raise
+            except sqlite3.Error as error:
+                raise file.told(error) from error
+            finally:
+                if connection is None:
+                    file.give_back(self._mutex, self._idle, None)
         self._connection = connection
         return connection
 
@@ -538,6 +578,13 @@ class Loan:
 
 
 _inherited: list[object] = []
+
+
+def _close_all(idle: list[sqlite3.Connection]) -> None:
+    """Close them one by one: each is taken by one thread only, to be used or to be closed."""
+    with suppress(IndexError):
+        while True:
+            idle.pop().close()
 
 
 def patiently(deadline: float, work: Callable[[], R]) -> R:
@@ -556,13 +603,6 @@ def patiently(deadline: float, work: Callable[[], R]) -> R:
 def is_busy(error: BaseException | None) -> bool:
     """Whether `error` is SQLite's word for a lock that somebody else holds."""
     return isinstance(error, sqlite3.OperationalError) and _name_of(error).startswith(BUSY)
-
-
-def rolled_back(connection: sqlite3.Connection) -> None:
-    """End what is under way, if anything is, without a word."""
-    if connection.in_transaction:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
 
 
 def damaged(what: str) -> StoreUnavailable:

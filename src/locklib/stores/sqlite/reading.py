@@ -62,7 +62,7 @@ MOST_KEYS = 250
 MET = 1_000
 """Rows that ran out and that one look reports at most; the next one goes on."""
 
-log = logging.getLogger("locklib")
+log: logging.Logger = logging.getLogger("locklib")
 
 DEPTHS = {depth.value: depth for depth in Depth}
 SCOPES = {scope.value: scope for scope in Scope}

@@ -21,7 +21,7 @@ import mmap
 import os
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from struct import Struct
 from threading import RLock
@@ -79,7 +79,8 @@ TRIES = 100
 ODD = bytes(value & 1 for value in range(256))
 LOW_BYTE = 0 if sys.byteorder == "little" else 7
 
-making = RLock()  # held while a segment is made and during a fork, so that no child inherits a flock unknowingly
+making: RLock = RLock()
+"""Held while a segment is made and during a fork, so that no child inherits a flock unknowingly."""
 
 
 # ---- a segment --------------------------------------------------------------------------------------------------
@@ -104,17 +105,22 @@ class Segment:
     )
 
     def __init__(self, path: str, name: str, descriptor: int, memory: mmap.mmap) -> None:
+        self.size: int
+        self.count: int
         magic, version, self.size, self.count = HEADER.unpack_from(memory)
         if (magic, version) != (MAGIC, VERSION) or len(memory) < _length(self.size, self.count):
             raise _unreadable(name)
-        self.path, self.name, self.descriptor, self.memory = path, name, descriptor, memory
-        self.base = HEADER_SPACE + 16 * self.count
+        self.path: str = path
+        self.name: str = name
+        self.descriptor: int = descriptor
+        self.memory: mmap.mmap = memory
+        self.base: int = HEADER_SPACE + 16 * self.count
         view = memoryview(memory)
-        self.words = view[HEADER_SPACE : HEADER_SPACE + 8 * self.count].cast("Q")
-        self.deadlines = view[HEADER_SPACE + 8 * self.count : self.base].cast("d")
-        self.pack = Struct(f"=II{self.size - FRAME}s").pack_into
+        self.words: memoryview[int] = view[HEADER_SPACE : HEADER_SPACE + 8 * self.count].cast("Q")
+        self.deadlines: memoryview[float] = view[HEADER_SPACE + 8 * self.count : self.base].cast("d")
+        self.pack: Callable[..., None] = Struct(f"=II{self.size - FRAME}s").pack_into
         self.free: list[Spot] = []
-        self.gone = False
+        self.gone: bool = False
 
     def published(self) -> Iterator[int]:
         """The slots whose word is odd, all found at one moment."""

@@ -30,7 +30,7 @@ from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from threading import Lock as Mutex
 from threading import get_ident
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from locklib.core.model import Done, Note, Outcome, Query, Snapshot, Step
@@ -42,7 +42,14 @@ from locklib.stores.sqlite.board import AsyncBoardPermits, Board, BoardPermits, 
 from locklib.stores.sqlite.clock import Epoch, boot_of_host, host_clock, next_epoch
 from locklib.stores.sqlite.file import File, damaged, is_busy, path_of_url, patiently
 from locklib.stores.sqlite.reading import MOST_KEYS, Look, bounds, is_anything_over, look, near_query, note_of
-from locklib.stores.sqlite.writing import SWEEP_FOR_COUNTS, carry_out, remove_late, remove_overdue, sweep
+from locklib.stores.sqlite.writing import (
+    SWEEP_FOR_COUNTS,
+    carry_out,
+    is_provisional,
+    remove_late,
+    remove_overdue,
+    sweep,
+)
 
 __all__ = ["AsyncSqliteLockStore", "SqliteLockStore"]
 
@@ -82,8 +89,8 @@ class _Sqlite:
         self.untold: deque[Note] = deque()
         self.file: File = File(path, timeout, self._is_begun, self._begin)
         self.board: Board = Board(self.file.path + "-permits", self.clock)
-        self.fence_seen = 0
-        self.teller = Mutex()
+        self.fence_seen: int = 0
+        self.teller: Mutex = Mutex()
         self.stepping: set[int] = set()
         _open_files.add(self)
 
@@ -157,8 +164,8 @@ class _Sqlite:
             if not claimed.kept:
                 self.board.end(query.claim)
 
-    def read(self, query: Query, step: Step[R], deadline: float | None) -> Done[R] | None:
-        """The unit as a look; None if it has to be done where it may write, or, without a deadline, where it may wait.
+    def read(self, query: Query, step: Step[R], deadline: float | None) -> Done[R] | Again:
+        """The unit as a look; `Again` if it has to be done where it may write, or, without a deadline, may wait.
 
         The step is run outside of the transaction: it only sees.
         """
@@ -167,17 +174,17 @@ class _Sqlite:
             found = patiently(deadline, lambda: self._looked(query, patient=True))
         else:
             if not self.file.is_here():
-                return None
+                return Again()
             try:
                 found = self._looked(query, patient=False)
             except StoreUnavailable:
-                return None
+                return Again()
         if found is None:
-            return None
+            return Again()
         outcome = self._stepped(step, found.snapshot)
         if outcome.changes:
             refuse_unfit(query, outcome)
-            return None
+            return Again(is_provisional(outcome))
         return Done(outcome.answer, (), query.claim if outcome.keep_claim else None, found.snapshot.fence)
 
     def _looked(self, query: Query, *, patient: bool) -> Look | None:
@@ -191,26 +198,31 @@ class _Sqlite:
 
     def again(self, query: Query, step: Step[R], deadline: float) -> Done[R]:
         """The unit where it may wait."""
-        return self.read(query, step, deadline) or self.write(query, step, deadline)
+        done = self.read(query, step, deadline)
+        return self.write(query, step, deadline, done.provisional) if isinstance(done, Again) else done
 
-    def write(self, query: Query, step: Step[R], deadline: float) -> Done[R]:
-        """The unit where it may write."""
+    def write(self, query: Query, step: Step[R], deadline: float, provisional: bool = False) -> Done[R]:
+        """The unit where it may write. provisional: whether it looked as if it need not be on the disk."""
         done: Done[R] | None = None
         try:
             while done is None:
-                done = self._written(query, step, deadline)
+                try:
+                    wanted = _provisionally(step) if provisional else step
+                    done = self._written(query, wanted, deadline, synced=not provisional)
+                except _MustLast:
+                    provisional = False
         except _Raised as raised:
             raise raised.error from raised.error.__cause__
         if self.on_note is not None:
             self._tell(self.on_note)
         return done
 
-    def _written(self, query: Query, step: Step[R], deadline: float) -> Done[R] | None:
+    def _written(self, query: Query, step: Step[R], deadline: float, *, synced: bool) -> Done[R] | None:
         """None if it went into what had run out. Looks for another file under its name at the last moment."""
         with self.file.turn.taken(deadline):
             self.make_sure(deadline, now=True)
             identity = self.file.identity
-            with self.file.lent() as connection:
+            with self.file.lent() as connection, _synced(connection, synced):
                 _begin_to_write(connection, deadline)
                 fence, now = self._state(connection)
                 found = self._living(connection, query, now, fence)
@@ -283,8 +295,7 @@ class _Sqlite:
         try:
             if not self.file.is_here():
                 return True
-            with self.file.lent(patient=False) as connection:
-                return connection.execute(near_query(len(keys), tree), values).fetchone() is not None
+            return self.file.first(near_query(len(keys), tree), values) is not None
         except Exception:
             return True
 
@@ -304,6 +315,26 @@ class _Sqlite:
         self.make_sure(self.deadline())
         with self.file.lent() as connection:
             return tuple(map(note_of, connection.execute(text, (NOTES_KEPT,))))
+
+
+class Again(NamedTuple):
+    """A look was not enough. provisional: the step wants nothing that has to be on the disk (`is_provisional`)."""
+
+    provisional: bool = False
+
+
+class _MustLast(Exception):
+    """What looked provisional is not, on the rows as they are now."""
+
+
+def _provisionally(step: Step[R]) -> Step[R]:
+    def checked(snapshot: Snapshot) -> Outcome[R]:
+        outcome = step(snapshot)
+        if outcome.changes and not is_provisional(outcome):
+            raise _MustLast
+        return outcome
+
+    return checked
 
 
 class _Claimed:
@@ -329,6 +360,21 @@ def _checked(told: Any) -> tuple[int, str, float, float]:
         raise damaged("its state (fence and clock) cannot be read")
     fence, boot, shift, latest = told
     return fence, boot, shift, latest
+
+
+@contextmanager
+def _synced(connection: sqlite3.Connection, synced: bool) -> Iterator[None]:
+    """Whether a commit within the block waits for the disk. The next one that does takes all before it along."""
+    if synced:
+        yield
+        return
+    connection.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # the level cannot be changed within one
+            connection.execute("ROLLBACK")
+        connection.execute("PRAGMA synchronous=FULL")
 
 
 def _begin_to_write(connection: sqlite3.Connection, deadline: float) -> None:
@@ -499,10 +545,12 @@ class AsyncSqliteLockStore(_Kind):
         """As `SqliteLockStore.transact`. When it has ended, by cancellation too, nothing of it commits later."""
         with self._sqlite.claimed(query) as claimed:
             done = self._sqlite.read(query, step, None)
-            if done is None:
-                deadline = self._sqlite.deadline()
-                work = self._sqlite.write if query.writes else self._sqlite.again
-                done = await self._worked(lambda: work(query, step, deadline))
+            if isinstance(done, Again):
+                deadline, provisional = self._sqlite.deadline(), done.provisional
+                if query.writes:
+                    done = await self._worked(lambda: self._sqlite.write(query, step, deadline, provisional))
+                else:
+                    done = await self._worked(lambda: self._sqlite.again(query, step, deadline))
             claimed.kept = done.permit is not None
         return done
 

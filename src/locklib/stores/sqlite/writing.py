@@ -28,7 +28,7 @@ from locklib.stores.common import (
 from locklib.stores.sqlite.file import damaged
 from locklib.stores.sqlite.reading import COLUMNS, bounds, by_token, is_text, row
 
-__all__ = ["SWEEP_FOR_COUNTS", "carry_out", "remove_late", "remove_overdue", "sweep"]
+__all__ = ["SWEEP_FOR_COUNTS", "carry_out", "is_provisional", "remove_late", "remove_overdue", "sweep"]
 
 SWEEP = 64
 """Rows that ran out and that a unit clears away beside its own work."""
@@ -70,6 +70,16 @@ def carry_out(
     for note in outcome.notes:
         _note(connection, space, note, now)
     return tuple(rows)
+
+
+def is_provisional(outcome: Outcome[Any]) -> bool:
+    """Whether all that `outcome` wants is pending locks: nobody is told of one before another unit has confirmed it.
+
+    So it need not be on the disk by itself. What confirms it is, and takes it along; a power loss in between loses what
+    nobody holds.
+    """
+    more = outcome.drops or outcome.drop_under or outcome.tombstones or outcome.tickets or outcome.drop_tickets
+    return bool(outcome.puts) and not more and all(put.lock.pending for put in outcome.puts)
 
 
 def _refuse_no_text(query: Query, outcome: Outcome[Any]) -> None:
