@@ -28,6 +28,9 @@ from soak.plants import planted
 
 __all__ = ["Job", "work"]
 
+AFTER_A_FAILURE = 0.02
+"""Seconds that a client waits after a store that was not there, as a real one would."""
+
 EPOCH = 2.0
 TREES = 2
 BELOW = ("", "", "/a", "/a/x", "/a/y", "/b", "/b/z")
@@ -197,6 +200,7 @@ class _Client:
             came = work(id)
         except StoreUnavailable as error:
             self.recorder.write("failed", id, error=str(error)[:300])
+            time.sleep(AFTER_A_FAILURE)
             return None
         except Exception as error:
             self.recorder.write("broken", id, error=f"{type(error).__name__}: {error}"[:1_000])

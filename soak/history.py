@@ -32,6 +32,10 @@ from locklib.testing.linearize import Answer, Effect, Kind, Operation
 __all__ = ["History", "Recorder", "now", "read"]
 
 
+SLOW = 0.5
+"""Seconds by which a fault may end later than it was to."""
+
+
 def now() -> float:
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
@@ -68,7 +72,8 @@ class _Reading:
     """Lines that wait for others."""
 
     called: dict[str, Operation] = field(default_factory=dict)
-    failed: set[str] = field(default_factory=set)
+    failed: dict[str, float] = field(default_factory=dict)
+    unsynced: list[tuple[float, float]] = field(default_factory=list)
     effects: dict[str, list[Any]] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
 
@@ -83,12 +88,21 @@ def read(path: Path) -> History:
             raise ValueError(f"{path}, line {number}: {error!r} in {line[:120]!r}") from error
     for id, operation in reading.called.items():
         worker = operation.client.partition("/")[0]
-        gone = None if id in reading.failed else reading.gone.get(worker)
+        gone = _latest(operation, reading.failed[id], reading) if id in reading.failed else reading.gone.get(worker)
         history.operations.append(replace(operation, gone=gone))
     for effect, last in reading.effects.values():
         history.effects.append(_effect(effect, last))
         history.unfinished += 1
     return history
+
+
+def _latest(operation: Operation, failed: float, reading: _Reading) -> float | None:
+    """When `operation`, which failed, can have happened at the latest: a store promises that it then has ended.
+
+    But for a commit whose sync failed: what it wrote may still be found when the file is next opened from the start.
+    """
+    doubtful = any(start <= failed and operation.call <= end for start, end in reading.unsynced)
+    return None if doubtful else failed
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -103,8 +117,8 @@ def _take(history: History, reading: _Reading, line: dict[str, Any]) -> None:
             reading.called[id] = _called(line)
         case {"return": id}:
             history.operations.append(_returned(reading.called.pop(id), line))
-        case {"failed": id}:
-            reading.failed.add(id)
+        case {"failed": id, "at": at}:
+            reading.failed[id] = at
             history.unavailable += 1
         case {"broken": id, "error": error}:
             history.findings.append(f"{id}: {error}")
@@ -116,8 +130,10 @@ def _take(history: History, reading: _Reading, line: dict[str, Any]) -> None:
             history.effects.append(_effect(reading.effects.pop(id)[0], line["at"]))
         case {"gone": worker, "at": at}:
             reading.gone[worker] = at
-        case {"fault": fault}:
+        case {"fault": fault, "at": at}:
             history.faults[fault] += 1
+            if fault == "fsync error":
+                reading.unsynced.append((at, at + line["seconds"] + SLOW))
         case {"clock": _, "off": off}:
             history.skew = (min(history.skew[0], off), max(history.skew[1], off))
         case {"born": _}:

@@ -196,7 +196,7 @@ def test_an_application_that_does_not_start_is_an_exit_status(
 ):
     """The disk is said to be a network's, where no lock between processes can be relied on."""
     monkeypatch.chdir(tmp_path)
-    code = "import locklib.stores.sqlite.file as file; file.file_system_of = lambda *_: 'nfs4'"
+    code = "import locklib.stores.sqlite.place as place; place.file_system_of = lambda *_: 'nfs4'"
     done = program("-c", f"{code}; from locklib.cli import main; main()", *command, "--port", "0")
     assert done.returncode == 1
     assert "network file system (nfs4)" in done.stderr

@@ -34,7 +34,7 @@ from locklib.core.model import (
 from locklib.errors import StoreUnavailable
 from locklib.stores.memory import MemoryLockStore
 from locklib.stores.sqlite import SqliteLockStore, reading
-from locklib.stores.sqlite import store as module
+from locklib.stores.sqlite import units as module
 from locklib.testing.kit import FakeClock, is_under
 from support.sqlite import acquire, everything, grant, look, new
 

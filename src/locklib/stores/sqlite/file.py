@@ -1,6 +1,6 @@
-"""The file: where it may lie, how it is opened and made, connections on loan, and what SQLite's errors mean.
+"""The file: how it is opened and made, whether it is still the same, connections on loan, what SQLite's errors mean.
 
-Knows: paths, file systems, pragmas, the versions of the schema, which errors are the fault of a setting.
+Knows: pragmas, inodes, the versions of the schema, which errors are the fault of a setting.
 Must not know: what a query asks for, a lock rule.
 
 A connection is lent to one user at a time and belongs to no thread. None of them waits for SQLite's own locks: whoever
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -29,27 +28,18 @@ from threading import Condition, get_ident
 from threading import Lock as Mutex
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
+from urllib.parse import quote
 
 from locklib.errors import ConfigurationError, StoreUnavailable
+from locklib.stores.sqlite.place import check_place, resolved
 from locklib.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from locklib.stores.sqlite.turn import Turn
 
-__all__ = ["File", "damaged", "file_system_of", "is_busy", "path_of_url", "patiently", "url_of_path"]
+__all__ = ["File", "damaged", "is_busy", "patiently"]
 
 R = TypeVar("R")
 Identity = tuple[int, int]
 """Device and inode: what tells a file from all others, as long as one of its connections is open."""
-
-NETWORKED = frozenset(
-    {
-        *("9p", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"),
-        *("ocfs2", "orangefs", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs"),
-        *("fuse.ceph", "fuse.davfs2", "fuse.gcsfuse", "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.s3fs"),
-        *("fuse.sshfs", "fuse.vmhgfs-fuse"),
-    }
-)
-"""File systems that more than one host may have mounted: SQLite's WAL and `flock` hold on one host only."""
 
 LOOK_AGAIN = 0.1
 """Seconds after which a reader makes sure that the path still leads to the file that is open."""
@@ -79,84 +69,6 @@ CURES = {
 log: logging.Logger = logging.getLogger("locklib")
 
 
-# ---- names -----------------------------------------------------------------------------------------------------------
-
-
-def url_of_path(path: str | os.PathLike[str]) -> str:
-    """The URL of the store at `path`, which is made absolute."""
-    return "sqlite:///" + quote(os.fsencode(os.path.abspath(path)))
-
-
-def path_of_url(url: str) -> tuple[str, float | None]:
-    """The path that `sqlite:///relative` or `sqlite:////absolute` names, and its `?timeout=` in seconds, if any.
-
-    Raises `ConfigurationError` for anything else.
-    """
-    scheme, _, rest = url.partition("://")
-    place, _, options = rest.partition("?")
-    if scheme != "sqlite" or not place.startswith("/") or place == "/":
-        raise ConfigurationError(
-            f"store={url!r} names no file; say sqlite:///locks.db (in the working directory) or "
-            "sqlite:////var/lib/app/locks.db (an absolute path)"
-        )
-    timeout = None
-    for name, value in parse_qsl(options, keep_blank_values=True):
-        if name != "timeout":
-            raise ConfigurationError(f"store={url!r}: {name!r} is no option of it; there is ?timeout=SECONDS")
-        timeout = _seconds(value)
-    return os.fsdecode(unquote_to_bytes(place[1:])), timeout
-
-
-def _seconds(value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise ConfigurationError(f"timeout={value!r} is not a number of seconds") from None
-
-
-def _resolved(path: str) -> str:
-    """`path` made absolute, and not a link: what lies beside the file (-wal, -permits) has to be one for all names."""
-    if path in ("", ":memory:") or "\0" in path:
-        raise ConfigurationError(
-            f"{path!r} names no file; for locks that last as long as the process, use memory:// (MemoryLockStore)"
-        )
-    path = os.path.abspath(path)
-    return os.path.realpath(path) if os.path.islink(path) else path
-
-
-# ---- mounts ----------------------------------------------------------------------------------------------------------
-
-
-def file_system_of(path: str, mounts: str = "/proc/self/mountinfo") -> str | None:
-    """The type of the file system that `path` lies on, as the kernel calls it; None where it does not say."""
-    return _mount_of(path, mounts)[1]
-
-
-def _mount_of(path: str, mounts: str) -> tuple[str, str | None]:
-    """Where the file system that `path` lies on is mounted, and its type. The last of several mounts counts."""
-    try:
-        with open(mounts, "rb") as table:
-            lines = table.read().splitlines()
-    except OSError:
-        return "", None
-    real, best, found = os.path.realpath(path), "", None
-    for line in lines:
-        left, _, right = line.partition(b" - ")
-        fields = left.split(b" ")
-        if len(fields) < 5:
-            continue
-        point = os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8) & 255]), fields[4]))
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, found = point, os.fsdecode(right.split(b" ")[0])
-    return best, found
-
-
-def is_mounted_alone(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
-    """Whether the file at `path` is a mount of its own, as containers have it: others then know another directory."""
-    return _mount_of(path, mounts)[0] == os.path.realpath(path)
-
-
 # ---- the file --------------------------------------------------------------------------------------------------------
 
 
@@ -174,7 +86,7 @@ class File:
         ready: Callable[[sqlite3.Connection], bool],
         begin: Callable[[sqlite3.Connection], None],
     ) -> None:
-        self.path: str = _resolved(path)
+        self.path: str = resolved(path)
         self.turn: Turn = Turn(self.path + "-turn")
         self.timeout = timeout
         self._ready = ready
@@ -217,44 +129,13 @@ class File:
             raise StoreUnavailable(f"the lock file {self.path} could not be opened in time; somebody else is at it")
         try:
             if self._identity is None:
-                self._check_place()
+                check_place(self.path)
                 self._identity = self._opened(deadline)
                 self._sure_until = 0.0
         finally:
             if self._identity is None:
                 self._forget()
             opening.release()
-
-    def _check_place(self) -> None:
-        directory = os.path.dirname(self.path)
-        if not os.path.isdir(directory):
-            raise ConfigurationError(f"the lock file {self.path} cannot be made: there is no directory {directory}")
-        if not os.access(directory, os.W_OK | os.X_OK):
-            raise ConfigurationError(
-                f"the lock file {self.path} cannot be used: make its directory writable for this process, for other "
-                "files come beside it"
-            )
-        if os.path.exists(self.path):
-            self._check_file()
-        kind = file_system_of(directory)
-        if kind in NETWORKED:
-            raise ConfigurationError(
-                f"the lock file {self.path} lies on a network file system ({kind}), where locks between processes "
-                "cannot be relied on; use a disk of this host, or a store on a server for several hosts"
-            )
-
-    def _check_file(self) -> None:
-        """Refuse what is no file, and a file that others may know by another name, with another log beside it."""
-        if os.path.isdir(self.path):
-            raise ConfigurationError(f"{self.path} is a directory; name the file that shall hold the locks")
-        if not os.path.isfile(self.path):
-            raise ConfigurationError(f"{self.path} is not an ordinary file; name another one")
-        if not os.access(self.path, os.R_OK | os.W_OK):  # SQLite would open it to read only
-            raise ConfigurationError(f"{self.path} cannot be used: make it readable and writable for this process")
-        if os.stat(self.path).st_nlink > 1:
-            raise ConfigurationError(f"{self.path} has a second name (a hard link); remove that, or name another file")
-        if is_mounted_alone(self.path):
-            raise ConfigurationError(f"{self.path} is mounted by itself; mount the directory that it lies in")
 
     def _opened(self, deadline: float) -> Identity:
         """Open it; it is the same file at the end as at the beginning."""
