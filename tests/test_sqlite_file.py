@@ -12,7 +12,6 @@ import pytest
 from locklib.errors import ConfigurationError, StoreUnavailable
 from locklib.stores.sqlite import AsyncSqliteLockStore, SqliteLockStore, place, url_of_path
 from locklib.stores.sqlite import file as module
-from locklib.stores.sqlite.file import File
 from locklib.stores.sqlite.place import file_system_of, is_mounted_alone, path_of_url
 from locklib.stores.sqlite.schema import APPLICATION_ID
 from support.sqlite import acquire, child, everything, files, grant, keys, new, told
