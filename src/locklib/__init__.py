@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from locklib.errors import ConfigurationError, LockError, LockRefused, StoreUnavailable
     from locklib.locks import AsyncLocks, Locks
     from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
+    from locklib.stores.sqlite import AsyncSqliteLockStore, SqliteLockStore
 
 __version__ = "0.1.0.dev0"
 
 _HOMES = {
     "AsyncLocks": "locklib.locks",
     "AsyncMemoryLockStore": "locklib.stores.memory",
+    "AsyncSqliteLockStore": "locklib.stores.sqlite",
     "ConfigurationError": "locklib.errors",
     "Depth": "locklib.core.model",
     "Disclosure": "locklib.core.disclosing",
@@ -40,6 +42,7 @@ _HOMES = {
     "Refusal": "locklib.core.model",
     "Route": "locklib.core.policy",
     "Scope": "locklib.core.model",
+    "SqliteLockStore": "locklib.stores.sqlite",
     "StoreUnavailable": "locklib.errors",
     "Timeouts": "locklib.core.policy",
 }
@@ -47,6 +50,7 @@ _HOMES = {
 __all__ = [
     "AsyncLocks",
     "AsyncMemoryLockStore",
+    "AsyncSqliteLockStore",
     "ConfigurationError",
     "Depth",
     "Disclosure",
@@ -65,6 +69,7 @@ __all__ = [
     "Refusal",
     "Route",
     "Scope",
+    "SqliteLockStore",
     "StoreUnavailable",
     "Timeouts",
 ]

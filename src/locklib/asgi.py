@@ -272,6 +272,7 @@ class _Request:
                 try:
                     permits = await store.permits.older(move.namespace, move.lock)
                 except StoreUnavailable:
+                    await self._take_back(move)  # the table may be there where the board is not
                     return move.down()
                 return move.then(permits)
             case Wait():

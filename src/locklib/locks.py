@@ -31,10 +31,10 @@ from locklib.core.model import (
     Scope,
     Step,
 )
-from locklib.core.policy import Policy
+from locklib.core.policy import LONGEST_WAIT, Policy
 from locklib.core.refusing import still_being_written
 from locklib.core.rules import Asker, Granted, NeedMore, Renewal, Submission, Wish
-from locklib.errors import ConfigurationError, LockRefused
+from locklib.errors import ConfigurationError, LockRefused, shown
 from locklib.stores.base import AsyncLockStore, LockStore, is_async
 from locklib.wiring import new_token, open_store
 
@@ -56,6 +56,11 @@ class _Words:
     def _wish(self, path: str, lasts: float, wait: float, **asked: Any) -> Wish:
         if not lasts > 0:
             raise ConfigurationError(f"timeout={lasts} must be a number of seconds above 0, or math.inf")
+        if not 0 <= wait <= LONGEST_WAIT:
+            raise ConfigurationError(f"wait={wait} must be a number of seconds from 0 to {LONGEST_WAIT:.0f}")
+        for name in ("owner_info", "reason", "contact"):
+            if not isinstance(asked[name], str | None):
+                raise ConfigurationError(f"{name}={shown(asked[name])} must be text, or None")
         details = Details(
             owner_info=asked["owner_info"],
             reason=asked["reason"],

@@ -110,7 +110,7 @@ def policy_from(policy: Policy | None, identified: bool, settings: Settings) -> 
 def open_store(store: str | LockStore | AsyncLockStore | None, *, asynchronous: bool) -> Any:
     """The store that a shell of this kind works on: made from a URL, or the given one if it is of the right kind."""
     if store is None or isinstance(store, str):
-        return _by_url(store or "memory://", asynchronous)
+        return _by_url("memory://" if store is None else store, asynchronous)
     if is_async(store) == asynchronous:
         return store
     twin = getattr(store, "as_async" if asynchronous else "as_sync", None)

@@ -263,6 +263,7 @@ class _Request:
                 try:
                     permits = store.permits.older(move.namespace, move.lock)
                 except StoreUnavailable:
+                    self._take_back(move)  # the table may be there where the board is not
                     return move.down()
                 return move.then(permits)
             case Wait():

@@ -6,7 +6,6 @@ Must not know: where a setting comes from (arguments, Django settings, Flask con
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
@@ -93,6 +92,10 @@ class Route(Frozen):
             return self.path.fullmatch(path) is not None
         prefix = self.path.rstrip("/")
         return path == prefix or path.startswith(prefix + "/") or not prefix
+
+
+LONGEST_WAIT = 3_600.0
+"""Seconds that a LOCK may wait for older writers. One that is killed meanwhile is in the way for as long."""
 
 
 class Timeouts(Frozen):
@@ -195,8 +198,10 @@ class Policy(Frozen):
         object.__setattr__(self, "bypass_roles", frozenset(self.bypass_roles))
         for quirk in self.quirks:
             _choice("quirks", quirk, QUIRKS)
-        if not (0 <= self.hold_wait < math.inf):
-            raise ConfigurationError(f"hold_wait={self.hold_wait} must be a number of seconds, 0 or more")
+        if not (0 <= self.hold_wait <= LONGEST_WAIT):
+            raise ConfigurationError(
+                f"hold_wait={self.hold_wait} must be a number of seconds from 0 to {LONGEST_WAIT:.0f}"
+            )
         if self.body_limit < 1024:
             raise ConfigurationError(f"body_limit={self.body_limit} must be at least 1024 bytes")
         if self.challenge is not None and not (self.challenge.isascii() and self.challenge.isprintable()):

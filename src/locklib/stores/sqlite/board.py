@@ -358,8 +358,9 @@ class Board:
             yield
         except OSError as error:
             raise StoreUnavailable(
-                f"the permits in {self.directory} could not be {done}: {error.strerror or error}. It must be a "
-                "directory on a local disk with free space, that this process may write to, and nothing else's"
+                f"the permits in {self.directory} could not be {done}: {error.strerror or error}"
+                f"{f' ({error.filename})' if error.filename else ''}. It must be a directory on a local disk with free "
+                "space, that this process may write to, and nothing else's; run all that use the file as one user"
             ) from error
 
 

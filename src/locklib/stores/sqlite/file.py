@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from locklib.errors import ConfigurationError, StoreUnavailable
-from locklib.stores.sqlite.place import check_place, resolved
+from locklib.stores.sqlite.place import check_place, give_away, resolved
 from locklib.stores.sqlite.schema import APPLICATION_ID, MIGRATIONS, VERSION
 from locklib.stores.sqlite.turn import Turn
 
@@ -166,6 +166,8 @@ class File:
 
     def connect(self, make: bool) -> sqlite3.Connection:
         """One connection more. Raises what SQLite raises."""
+        if make:
+            self._made_private()
         name = f"file:{quote(os.fsencode(self.path))}?mode={'rwc' if make else 'rw'}"
         connection = sqlite3.connect(
             name, timeout=0.0, isolation_level=None, check_same_thread=False, cached_statements=256, uri=True
@@ -178,6 +180,15 @@ class File:
             connection.close()
             raise
         return connection
+
+    def _made_private(self) -> None:
+        """Tokens are in it: a new file is for nobody but its owner. SQLite gives what lies beside it the same mode."""
+        with suppress(OSError):  # one that is there stays as it is; SQLite says what else is wrong
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                give_away(descriptor, self.path)
+            finally:
+                os.close(descriptor)
 
     def _is_up(self) -> bool:
         """Whether there is nothing to be done to the file: then nobody has to be waited for."""

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from locklib.errors import ConfigurationError
 
-__all__ = ["check_place", "file_system_of", "is_mounted_alone", "path_of_url", "resolved", "url_of_path"]
+__all__ = ["check_place", "file_system_of", "give_away", "is_mounted_alone", "path_of_url", "resolved", "url_of_path"]
 
 NETWORKED = frozenset(
     {
@@ -101,6 +101,19 @@ def _mount_of(path: str, mounts: str) -> tuple[str, str | None]:
 def is_mounted_alone(path: str, mounts: str = "/proc/self/mountinfo") -> bool:
     """Whether the file at `path` is a mount of its own, as containers have it: others then know another directory."""
     return _mount_of(path, mounts)[0] == os.path.realpath(path)
+
+
+# ---- whose it is ----------------------------------------------------------------------------------------------
+
+
+def give_away(made: int | str, path: str) -> None:
+    """What root makes at `path` belongs to the owner of the directory, as SQLite has it with its log.
+
+    made: a descriptor of it, or its path. Else a job that is run as root once would shut the server out for good.
+    """
+    if os.geteuid() == 0:
+        owner = os.stat(os.path.dirname(os.path.abspath(path)))
+        os.chown(made, owner.st_uid, owner.st_gid)
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from zlib import crc32
 from locklib.core.model import Permit
 from locklib.core.paths import parent
 from locklib.errors import ConfigurationError
+from locklib.stores.sqlite.place import give_away
 
 try:
     import fcntl
@@ -224,6 +225,7 @@ def make(directory: str, name: str, size: int) -> Segment:
         with suppress(FileNotFoundError, BlockingIOError), making:
             with suppress(FileExistsError):
                 os.mkdir(directory, 0o700)
+                give_away(directory, directory)
             return _made(_path(directory, name), name, size)
     raise OSError(None, "no file can be made in it, or it is removed again at once")
 
@@ -237,6 +239,7 @@ def _made(path: str, name: str, size: int) -> Segment:
     temporary, count = path + TEMPORARY, max(1, SEGMENT // size)
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
+        give_away(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _reserve(descriptor, _length(size, count))
         os.pwrite(descriptor, HEADER.pack(MAGIC, VERSION, size, count), 0)

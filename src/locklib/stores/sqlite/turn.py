@@ -19,6 +19,7 @@ from threading import Condition, Thread, get_ident
 from threading import Lock as Mutex
 
 from locklib.errors import ConfigurationError, StoreUnavailable
+from locklib.stores.sqlite.place import give_away
 
 try:
     import fcntl
@@ -94,7 +95,9 @@ class Turn:
                 "this system has no flock, by which writers wait for their turn: use the SQLite store on a POSIX "
                 "system, or a memory store in one process"
             )
-        return _Place(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        give_away(descriptor, self.path)
+        return _Place(descriptor)
 
     def close(self) -> None:
         """Give the file back, without waiting: who is in its turn does it when that is over. May be called twice."""
