@@ -410,7 +410,7 @@ def test_a_lock_is_on_the_disk_before_its_answer_leaves(fleet, tmp_path, kind):
         within = [call for call in calls if before < call.start < answer.start and "locks.db-wal" in call.told]
         writes = [call for call in within if call.name == "pwrite64"]
         syncs = [call for call in within if call.name in ("fdatasync", "fsync")]
-        assert len(syncs) >= 2, "one for the pending lock, one when it is confirmed"
+        assert syncs, "the pending lock goes to the disk with what confirms it"
         assert syncs[-1].start >= writes[-1].end, "something was written to the log after it was synced last"
         assert syncs[-1].end <= answer.start, "the answer left before the lock was on the disk"
         before = answer.start
