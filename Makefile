@@ -25,7 +25,7 @@ demo: ## see locks refuse a write: set up what it needs, then run it (ONCE=1 end
 test: ## all that a change must pass: set-up, lint and typing, tests with coverage, real clients
 	@scripts/setup.sh test
 	@$(MAKE) --no-print-directory .lint
-	@$(PART) "tests with coverage" 6 $(BIN)/python -m pytest -n $(JOBS) -m "not clients" --cov --cov-report=
+	@$(PART) "tests with coverage" 10 $(BIN)/python -m pytest -n $(JOBS) -m "not clients" --cov --cov-report=
 	@$(PART) "branch coverage of core and stores" 0.1 $(BIN)/coverage report --skip-covered --show-missing \
 		--include='src/locklib/core/*,src/locklib/stores/*' --fail-under=100
 	@$(PART) "real clients" 2 $(BIN)/python -m pytest -n $(JOBS) -m clients

@@ -27,7 +27,7 @@ PARTS = (
     Part("processes and races", 3, ("*race*", "*process*", "*i07*", "*crash*", "*kill*", "*fork*", "*fault*")),
     Part("real clients and servers", 2, ("*client*", "*litmus*", "*cadaver*", "*harness*", "*server*")),
     Part("docs", 0.5, ("*docs*", "*readme*", "*example*")),
-    Part("unit and transcripts", 2, ("*",)),
+    Part("unit and transcripts", 4, ("*",)),
 )
 
 
