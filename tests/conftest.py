@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ from support.budget import PARTS, part_of
 
 if TYPE_CHECKING:
     from support.threats import Shell
+
+# A job in the background inherits that Ctrl-C is ignored, and would hand that on to the servers of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW_IS_FINE = [HealthCheck.too_slow]
 settings.register_profile(
