@@ -10,7 +10,8 @@ run once or twice, and always on rows that no foreign change came between. Where
 takes long, that becomes a unit of its own, and others come between.
 
 A commit is on the disk before it is told (write-ahead log, synchronous=FULL): who is answered keeps the lock through a
-crash, a kill -9 and a power loss. Lives run on the clock of the host (`clock.py`).
+crash, a kill -9 and a power loss. A pending lock alone is not waited for: it is nobody's yet, and the commit that
+confirms it takes it to the disk along. Lives run on the clock of the host (`clock.py`).
 """
 
 from __future__ import annotations
