@@ -22,8 +22,9 @@ import pytest
 
 from locklib.core.model import Depth, Lock, Permit
 from locklib.errors import ConfigurationError, StoreUnavailable
+from locklib.stores.base import NeverWaiting
 from locklib.stores.sqlite import segments
-from locklib.stores.sqlite.board import AsyncBoardPermits, Board, BoardPermits
+from locklib.stores.sqlite.board import Board
 
 ROOT = Lock("t", "/")
 PATIENCE = 30.0
@@ -1202,20 +1203,19 @@ def test_a_closed_board_holds_nothing_open(directory: Path) -> None:
 
 
 def test_the_sync_words(board: Board, clock: Clock) -> None:
-    permits = BoardPermits(board)
-    permits.publish(permit(lasts=10))
+    board.publish(permit(lasts=10))
     clock.now += 9
-    permits.renew(permit(lasts=10))
+    board.renew(permit(lasts=10))
     clock.now += 9
-    assert permits.older("ns", ROOT) == (permit(lasts=10),)
-    assert permits.live(("p",)) == {"p"}
-    permits.end(permit())
-    assert permits.live(("p",)) == frozenset()
+    assert board.older("ns", ROOT) == (permit(lasts=10),)
+    assert board.live(("p",)) == {"p"}
+    board.end(permit())
+    assert board.live(("p",)) == frozenset()
 
 
 def test_the_async_words(board: Board, clock: Clock) -> None:
     async def play() -> None:
-        permits = AsyncBoardPermits(board)
+        permits = NeverWaiting(board)
         await permits.publish(permit(lasts=10))
         clock.now += 9
         await permits.renew(permit(lasts=10))

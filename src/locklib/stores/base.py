@@ -22,6 +22,7 @@ __all__ = [
     "AsyncPermits",
     "LockStore",
     "Nearby",
+    "NeverWaiting",
     "Opens",
     "Permits",
     "Promises",
@@ -93,6 +94,35 @@ class AsyncPermits(Protocol):
 
     async def end(self, permit: Permit) -> None:
         """See `Permits.end`."""
+
+
+class NeverWaiting:
+    """`AsyncPermits` over a board in the process or on the host: the same words, and none of them waits."""
+
+    __slots__ = ("_board",)
+
+    def __init__(self, board: Permits) -> None:
+        self._board = board
+
+    async def publish(self, permit: Permit) -> None:
+        """See `Permits.publish`."""
+        self._board.publish(permit)
+
+    async def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
+        """See `Permits.older`."""
+        return self._board.older(namespace, lock)
+
+    async def live(self, ids: Collection[str]) -> frozenset[str]:
+        """See `Permits.live`."""
+        return self._board.live(ids)
+
+    async def renew(self, permit: Permit) -> None:
+        """See `Permits.renew`."""
+        self._board.renew(permit)
+
+    async def end(self, permit: Permit) -> None:
+        """See `Permits.end`."""
+        self._board.end(permit)
 
 
 class LockStore(Protocol):

@@ -22,7 +22,7 @@ from locklib.core.model import Lock, Permit
 from locklib.core.paths import parent
 from locklib.stores.common import may_touch
 
-__all__ = ["AsyncMemoryPermits", "Board", "Claim", "MemoryPermits"]
+__all__ = ["Board", "Claim"]
 
 Claim: TypeAlias = int
 Words: TypeAlias = tuple[str, str, bool]  # namespace, key, tree
@@ -52,13 +52,16 @@ class Board:
         self._mutex = Mutex()
 
     def publish(self, permit: Permit) -> None:
+        """Make `permit` visible to every thread and loop of the process."""
         self.entries[permit.id] = [(permit, self._clock() + permit.lasts)]
 
     def end(self, permit: Permit) -> None:
+        """Withdraw `permit`; nothing happens if it is not published."""
         self.entries.pop(permit.id, None)
         self.plain.pop(_claim_of(permit.id), None)
 
     def renew(self, permit: Permit) -> None:
+        """Start the deadline of `permit` anew, if it is still published."""
         entry = self.entries.get(permit.id)
         if entry is not None:
             entry[0] = (permit, self._clock() + permit.lasts)
@@ -72,7 +75,10 @@ class Board:
         self.plain.pop(claim, None)
 
     def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
-        """Those past their deadline are removed: who ignores a permit takes it off the board."""
+        """The live permits of `namespace` that may touch what `lock` covers.
+
+        Those past their deadline are removed: who ignores a permit takes it off the board.
+        """
         now = self._clock()
         with self._mutex:
             permits = [*self._published(now), *self._claimed(namespace)]
@@ -92,6 +98,7 @@ class Board:
                 yield _plain_permit(claim, of, key, tree)
 
     def live(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of `ids` that are published and within their deadline."""
         now = self._clock()
         return frozenset(name for name in ids if self._is_live(name, now))
 
@@ -117,61 +124,3 @@ def _plain_permit(claim: Claim, namespace: str, key: str, tree: bool) -> Permit:
         trees=(key,) if tree else (),
         memberships=() if above is None else (above,),
     )
-
-
-class MemoryPermits:
-    """`Permits` on a board in the process."""
-
-    __slots__ = ("_board",)
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    def publish(self, permit: Permit) -> None:
-        """Make `permit` visible to every thread of the process."""
-        self._board.publish(permit)
-
-    def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
-        """The live permits of `namespace` that may touch what `lock` covers; those past their deadline are removed."""
-        return self._board.older(namespace, lock)
-
-    def live(self, ids: Collection[str]) -> frozenset[str]:
-        """Those of `ids` that are published and within their deadline."""
-        return self._board.live(ids)
-
-    def renew(self, permit: Permit) -> None:
-        """Start the deadline of `permit` anew, if it is still published."""
-        self._board.renew(permit)
-
-    def end(self, permit: Permit) -> None:
-        """Withdraw `permit`; nothing happens if it is not published."""
-        self._board.end(permit)
-
-
-class AsyncMemoryPermits:
-    """`AsyncPermits` on a board in the process: the same words, and none of them waits."""
-
-    __slots__ = ("_board",)
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    async def publish(self, permit: Permit) -> None:
-        """Make `permit` visible to every thread and loop of the process."""
-        self._board.publish(permit)
-
-    async def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
-        """The live permits of `namespace` that may touch what `lock` covers; those past their deadline are removed."""
-        return self._board.older(namespace, lock)
-
-    async def live(self, ids: Collection[str]) -> frozenset[str]:
-        """Those of `ids` that are published and within their deadline."""
-        return self._board.live(ids)
-
-    async def renew(self, permit: Permit) -> None:
-        """Start the deadline of `permit` anew, if it is still published."""
-        self._board.renew(permit)
-
-    async def end(self, permit: Permit) -> None:
-        """Withdraw `permit`; nothing happens if it is not published."""
-        self._board.end(permit)

@@ -27,10 +27,10 @@ from weakref import WeakSet
 
 from locklib.core.model import Done, Lock, Note, Outcome, Query, Step
 from locklib.errors import ConfigurationError, LockError
-from locklib.stores.base import Promises
+from locklib.stores.base import AsyncPermits, NeverWaiting, Permits, Promises
 from locklib.stores.common import NOTES_KEPT, refuse_unfit, stamped
 from locklib.stores.gate import Gate
-from locklib.stores.memory.board import AsyncMemoryPermits, Board, Claim, MemoryPermits
+from locklib.stores.memory.board import Board, Claim
 from locklib.stores.memory.lease import CURE, Lease, notices_others
 from locklib.stores.memory.table import Table
 
@@ -326,8 +326,8 @@ class MemoryLockStore(_Kind):
     """
 
     @property
-    def permits(self) -> MemoryPermits:
-        return MemoryPermits(self._memory.board)
+    def permits(self) -> Permits:
+        return self._memory.board
 
     def transact(self, query: Query, step: Step[R]) -> Done[R]:
         """Show what `query` asks for to `step` and carry out what it answers, as one atomic unit.
@@ -357,8 +357,8 @@ class AsyncMemoryLockStore(_Kind):
     """`transact` has no await of its own: a shell need not shield it from cancellation."""
 
     @property
-    def permits(self) -> AsyncMemoryPermits:
-        return AsyncMemoryPermits(self._memory.board)
+    def permits(self) -> AsyncPermits:
+        return NeverWaiting(self._memory.board)
 
     async def transact(self, query: Query, step: Step[R]) -> Done[R]:
         """As `MemoryLockStore.transact`. It has no await of its own, so it cannot be cancelled half way."""

@@ -52,7 +52,7 @@ from locklib.stores.sqlite.segments import (
     text_of,
 )
 
-__all__ = ["AsyncBoardPermits", "Board", "BoardPermits", "Claim"]
+__all__ = ["Board", "Claim"]
 
 Claim: TypeAlias = list[Any]
 """One cell with the spot, which changes when the claim moves; behind it, for one that has moved, its first name."""
@@ -387,64 +387,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - false only where there is no fork either
     os.register_at_fork(before=making.acquire, after_in_parent=making.release, after_in_child=_after_fork)
-
-
-# ---- the words of a store ---------------------------------------------------------------------------------------
-
-
-class BoardPermits:
-    """`Permits` on a board of the host."""
-
-    __slots__ = ("_board",)
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    def publish(self, permit: Permit) -> None:
-        """Make `permit` visible to every process of the host. Raises `StoreUnavailable`."""
-        self._board.publish(permit)
-
-    def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
-        """The live permits of `namespace` that may touch what `lock` covers. Raises `StoreUnavailable`."""
-        return self._board.older(namespace, lock)
-
-    def live(self, ids: Collection[str]) -> frozenset[str]:
-        """Those of `ids` that are published and within their deadline. Raises `StoreUnavailable`."""
-        return self._board.live(ids)
-
-    def renew(self, permit: Permit) -> None:
-        """Start the deadline of `permit` anew, if it is still published."""
-        self._board.renew(permit)
-
-    def end(self, permit: Permit) -> None:
-        """Withdraw `permit`; nothing happens if this process has not published it."""
-        self._board.end(permit)
-
-
-class AsyncBoardPermits:
-    """`AsyncPermits` on a board of the host: the same words, and none of them waits."""
-
-    __slots__ = ("_board",)
-
-    def __init__(self, board: Board) -> None:
-        self._board = board
-
-    async def publish(self, permit: Permit) -> None:
-        """Make `permit` visible to every process of the host. Raises `StoreUnavailable`."""
-        self._board.publish(permit)
-
-    async def older(self, namespace: str, lock: Lock) -> tuple[Permit, ...]:
-        """The live permits of `namespace` that may touch what `lock` covers. Raises `StoreUnavailable`."""
-        return self._board.older(namespace, lock)
-
-    async def live(self, ids: Collection[str]) -> frozenset[str]:
-        """Those of `ids` that are published and within their deadline. Raises `StoreUnavailable`."""
-        return self._board.live(ids)
-
-    async def renew(self, permit: Permit) -> None:
-        """Start the deadline of `permit` anew, if it is still published."""
-        self._board.renew(permit)
-
-    async def end(self, permit: Permit) -> None:
-        """Withdraw `permit`; nothing happens if this process has not published it."""
-        self._board.end(permit)

@@ -19,8 +19,8 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 from locklib.core.model import Done, Note, Query, Step
-from locklib.stores.base import Promises
-from locklib.stores.sqlite.board import AsyncBoardPermits, BoardPermits, Claim
+from locklib.stores.base import AsyncPermits, NeverWaiting, Permits, Promises
+from locklib.stores.sqlite.board import Claim
 from locklib.stores.sqlite.place import path_of_url
 from locklib.stores.sqlite.units import TIMEOUT, Again, Units
 
@@ -95,8 +95,8 @@ class SqliteLockStore(_Kind):
         return cls(path, timeout=TIMEOUT if timeout is None else timeout)
 
     @property
-    def permits(self) -> BoardPermits:
-        return BoardPermits(self._sqlite.board)
+    def permits(self) -> Permits:
+        return self._sqlite.board
 
     def transact(self, query: Query, step: Step[R]) -> Done[R]:
         """Show what `query` asks for to `step` and carry out what it answers, as one atomic unit.
@@ -138,8 +138,8 @@ class AsyncSqliteLockStore(_Kind):
         return cls(path, timeout=TIMEOUT if timeout is None else timeout)
 
     @property
-    def permits(self) -> AsyncBoardPermits:
-        return AsyncBoardPermits(self._sqlite.board)
+    def permits(self) -> AsyncPermits:
+        return NeverWaiting(self._sqlite.board)
 
     async def transact(self, query: Query, step: Step[R]) -> Done[R]:
         """As `SqliteLockStore.transact`. When it has ended, by cancellation too, nothing of it commits later."""
