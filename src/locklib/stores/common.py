@@ -18,6 +18,7 @@ __all__ = [
     "NOTES_KEPT",
     "PER_CREATOR",
     "as_stored",
+    "begun_within_a_step",
     "expired",
     "is_under",
     "matters",
@@ -79,6 +80,14 @@ def refuse_unfit(query: Query, outcome: Outcome[Any]) -> None:
     for put in outcome.puts:
         if isnan(put.lasts):
             raise LockError(f"a lock on {put.lock.key!r} cannot last {put.lasts} seconds; give a number or math.inf")
+
+
+def begun_within_a_step() -> LockError:
+    """What to raise where a step begins a transaction of the store that runs it."""
+    return LockError(
+        "a transaction was begun within a step of the same store; a step is a pure function of its snapshot: return "
+        "what shall change, and begin the next transaction after this one"
+    )
 
 
 def expired(lock: Lock) -> Tombstone:

@@ -20,19 +20,19 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from threading import Lock as Mutex
 from threading import RLock
 from typing import Literal, Protocol, TypeVar
 from weakref import WeakSet
 
 from locklib.core.model import Done, Lock, Note, Outcome, Query, Step
-from locklib.errors import ConfigurationError, LockError
+from locklib.errors import ConfigurationError
 from locklib.stores.base import AsyncPermits, NeverWaiting, Permits, Promises
-from locklib.stores.common import NOTES_KEPT, refuse_unfit, stamped
+from locklib.stores.common import NOTES_KEPT, begun_within_a_step, refuse_unfit, stamped
 from locklib.stores.gate import Gate
 from locklib.stores.memory.board import Board, Claim
 from locklib.stores.memory.lease import CURE, Lease, notices_others
 from locklib.stores.memory.table import Table
+from locklib.stores.telling import Teller
 
 __all__ = ["AsyncMemoryLockStore", "MemoryLockStore"]
 
@@ -80,9 +80,7 @@ class Memory:
         self.tables: dict[str, Table] = {}
         self.board: Board = Board(clock)
         self.notes: deque[Note] = deque(maxlen=NOTES_KEPT)
-        self.untold: deque[Note] = deque()
-        self.on_note = on_note
-        self.teller: Mutex = Mutex()
+        self.teller: Teller = Teller(on_note)
         self.lease = lease
         self.spoilt: str | None = None
         self.ready: bool = lease is None
@@ -113,17 +111,14 @@ class Memory:
             self.open()
         with self.mutex:
             if self.busy:
-                raise LockError(
-                    "a transaction was begun within a step of the same store; a step is a pure function of its "
-                    "snapshot: return what shall change, and begin the next transaction after this one"
-                )
+                raise begun_within_a_step()
             self.busy = True
             try:
                 done = self._claimed(query, step)
             finally:
                 self.busy = False
-        if self.on_note is not None and self.untold:
-            self._tell(self.on_note)
+        if self.teller.untold:
+            self.teller.tell()
         return done
 
     def _claimed(self, query: Query, step: Step[R]) -> Done[R]:
@@ -163,8 +158,7 @@ class Memory:
         else:
             self.tables[query.namespace] = table
         self.notes.extend(outcome.notes)
-        if self.on_note is not None:
-            self.untold.extend(outcome.notes)
+        self.teller.add(outcome.notes)
         return rows
 
     def _change(self, table: Table, outcome: Outcome[R], now: float) -> tuple[Lock, ...]:
@@ -185,18 +179,6 @@ class Memory:
             table.queue.drop(id)
         return tuple(rows)
 
-    def _tell(self, listener: Callable[[Note], None]) -> None:
-        """Hand notes on outside the mutex, one thread at a time and in order; a listener may use the store.
-
-        What they tell of is committed: who listens cannot undo it by raising.
-        """
-        while self.untold and self.teller.acquire(blocking=False):
-            try:
-                while self.untold:
-                    _tell_one(listener, self.untold.popleft())
-            finally:
-                self.teller.release()
-
     def promises(self) -> Promises:
         if self.lease is None:
             note = "each process has locks of its own"
@@ -211,8 +193,7 @@ class Memory:
         torn, filled = self.busy, any(table.rows for table in self.tables.values())
         self.mutex, self.busy = RLock(), False
         self.board.clear()
-        self.untold.clear()
-        self.teller = Mutex()
+        self.teller.forked()
         self.fence = max(self.fence, int(self.wall() * 1_000_000))
         if torn or (filled and self.lease is not None):
             self.spoilt = (
@@ -224,15 +205,6 @@ class Memory:
             self.ready, self.shown = False, _UNSURE
         if self.lease is not None:
             self.lease.forget()
-
-
-def _tell_one(listener: Callable[[Note], None], note: Note) -> None:
-    try:
-        listener(note)
-    except Exception:
-        import logging  # noqa: PLC0415 - dear to import, and only needed here
-
-        logging.getLogger("locklib").exception("on_note failed for event %r", note.event)
 
 
 def _after_fork() -> None:

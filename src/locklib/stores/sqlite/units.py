@@ -16,23 +16,20 @@ confirms it takes it to the disk along. Lives run on the clock of the host (`clo
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock as Mutex
 from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakSet
 
 from locklib.core.model import Done, Note, Outcome, Query, Snapshot, Step
 from locklib.core.paths import ancestors
-from locklib.errors import ConfigurationError, LockError, StoreUnavailable
+from locklib.errors import ConfigurationError, StoreUnavailable
 from locklib.stores.base import Promises
-from locklib.stores.common import NOTES_KEPT, refuse_unfit
+from locklib.stores.common import NOTES_KEPT, begun_within_a_step, refuse_unfit
 from locklib.stores.sqlite.board import Board
 from locklib.stores.sqlite.clock import Epoch, boot_of_host, host_clock, next_epoch
 from locklib.stores.sqlite.file import File, damaged, is_busy, patiently
@@ -45,6 +42,7 @@ from locklib.stores.sqlite.writing import (
     remove_overdue,
     sweep,
 )
+from locklib.stores.telling import Teller
 
 __all__ = ["TIMEOUT", "Again", "Units"]
 
@@ -80,13 +78,11 @@ class Units:
         self.clock: Callable[[], float] = host_clock() if clock is None else clock
         self.boot: str = boot_of_host() if clock is None else "a clock that was handed in"
         self.wall = wall
-        self.on_note = on_note
-        self.untold: deque[Note] = deque()
+        self.teller: Teller = Teller(on_note)
         self.file: File = File(path, timeout, self._is_begun, self._begin)
         self.board: Board = Board(self.file.path + "-permits", self.clock)
         self.fence_seen: int = 0
         self.has_worked: bool = False
-        self.teller: Mutex = Mutex()
         self.stepping: set[int] = set()
         _open_files.add(self)
 
@@ -121,8 +117,7 @@ class Units:
 
     def forked(self) -> None:
         self.file.forked()
-        self.untold.clear()
-        self.teller = Mutex()
+        self.teller.forked()
         self.stepping.clear()
 
     # ---- the row of `state` ------------------------------------------------------------------------------------------
@@ -153,10 +148,7 @@ class Units:
     def claimed(self, query: Query) -> Iterator[_Claimed]:
         """Publish, then look: the claim of `query` stands on the board before the first row is read."""
         if get_ident() in self.stepping:
-            raise LockError(
-                "a transaction was begun within a step of the same store; a step is a pure function of its "
-                "snapshot: return what shall change, and begin the next transaction after this one"
-            )
+            raise begun_within_a_step()
         claimed = _Claimed()
         if query.claim is None:
             yield claimed
@@ -217,8 +209,7 @@ class Units:
                     provisional = False
         except _Raised as raised:
             raise raised.error from raised.error.__cause__
-        if self.on_note is not None:
-            self._tell(self.on_note)
+        self.teller.tell()
         return done
 
     def _written(self, query: Query, step: Step[R], deadline: float, *, synced: bool) -> Done[R] | None:
@@ -239,8 +230,7 @@ class Units:
                 return None
             done, notes = unit
             self.fence_seen = max(self.fence_seen, *(row.fence for row in done.rows), 0)
-            if self.on_note is not None:
-                self.untold.extend(notes)
+            self.teller.add(notes)
             return done
 
     def _carried_out(
@@ -278,15 +268,6 @@ class Units:
             remove_late(connection, query.namespace, found.late)
             removed += len(found.overdue) + len(found.late)
         return None
-
-    def _tell(self, listener: Callable[[Note], None]) -> None:
-        """Hand notes on after their commit, one thread at a time; who listens cannot undo it by raising."""
-        while self.untold and self.teller.acquire(blocking=False):
-            try:
-                while self.untold:
-                    _tell_one(listener, self.untold.popleft())
-            finally:
-                self.teller.release()
 
     # ---- the short way -----------------------------------------------------------------------------------------------
 
@@ -394,13 +375,6 @@ def _begin_to_write(connection: sqlite3.Connection, deadline: float) -> None:
             return
         time.sleep(pause)
         pause = min(2 * pause, 0.02)
-
-
-def _tell_one(listener: Callable[[Note], None], note: Note) -> None:
-    try:
-        listener(note)
-    except Exception:
-        logging.getLogger("locklib").exception("on_note failed for event %r", note.event)
 
 
 # ---- fork ------------------------------------------------------------------------------------------------------------
