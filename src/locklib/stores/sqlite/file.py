@@ -485,8 +485,8 @@ def patiently(deadline: float, work: Callable[[], R]) -> R:
     while True:
         try:
             return work()
-        except StoreUnavailable as error:
-            if not is_busy(error.__cause__) or time.monotonic() >= deadline:
+        except (StoreUnavailable, sqlite3.Error) as error:
+            if not is_busy(error.__cause__ or error) or time.monotonic() >= deadline:
                 raise
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -32,7 +32,7 @@ from locklib.stores.base import Promises
 from locklib.stores.common import NOTES_KEPT, begun_within_a_step, refuse_unfit
 from locklib.stores.sqlite.board import Board
 from locklib.stores.sqlite.clock import Epoch, boot_of_host, host_clock, next_epoch
-from locklib.stores.sqlite.file import File, damaged, is_busy, patiently
+from locklib.stores.sqlite.file import File, damaged, patiently
 from locklib.stores.sqlite.reading import MOST_KEYS, Look, bounds, is_anything_over, look, near_query, note_of
 from locklib.stores.sqlite.writing import (
     SWEEP_FOR_COUNTS,
@@ -218,7 +218,7 @@ class Units:
             self.make_sure(deadline, now=True)
             identity = self.file.identity
             with self.file.lent() as connection, _synced(connection, synced):
-                _begin_to_write(connection, deadline)
+                patiently(deadline, lambda: connection.execute("BEGIN IMMEDIATE"))  # others may write without a turn
                 fence, now = self._state(connection)
                 found = self._living(connection, query, now, fence)
                 unit = None if found is None else self._carried_out(connection, query, step, found, now)
@@ -360,21 +360,6 @@ def _synced(connection: sqlite3.Connection, synced: bool) -> Iterator[None]:
         if connection.in_transaction:  # the level cannot be changed within one
             connection.execute("ROLLBACK")
         connection.execute("PRAGMA synchronous=FULL")
-
-
-def _begin_to_write(connection: sqlite3.Connection, deadline: float) -> None:
-    """Wait, to `deadline`, for those who write without a turn: another program, a transaction left open."""
-    pause = 0.0005
-    while True:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or time.monotonic() >= deadline:
-                raise
-        else:
-            return
-        time.sleep(pause)
-        pause = min(2 * pause, 0.02)
 
 
 # ---- fork ------------------------------------------------------------------------------------------------------------
