@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from bench.held import ELSEWHERE, LASTS, key, token
 from bench.measure import Curve, Plan, Report, Row, Side, Times, calls, race, ratio
 from bench.shells import Race
+from bench.tables import acquire_theirs
 from bench.wire import Asgi, AsgiNoOp, Wsgi, WsgiNoOp, asgi_app, wsgi_app
 from locklib.asgi import LockMiddleware as AsgiLocks
 from locklib.core import rules
@@ -361,7 +362,7 @@ def _shelved(path: Path, size: int) -> Any:
     held: dict[str, object] = {}
     storage._dict = held
     for number in range(size):
-        _acquire_theirs(manager, key(number), f"clerk{number}")
+        acquire_theirs(manager, key(number), f"clerk{number}")
     storage._dict = written
     written.update(held)
     storage._flush = write
@@ -369,21 +370,8 @@ def _shelved(path: Path, size: int) -> Any:
     return manager
 
 
-def _acquire_theirs(manager: Any, at: str, name: str) -> Any:
-    return manager.acquire(
-        url=at,
-        lock_type="write",
-        lock_scope="exclusive",
-        lock_depth="0",
-        lock_owner=name.encode(),
-        timeout=900,
-        principal=name,
-        token_list=[],
-    )
-
-
 def _their_pair(manager: Any) -> Callable[[], None]:
-    return lambda: manager.release(_acquire_theirs(manager, ELSEWHERE, "anna")["token"])
+    return lambda: manager.release(acquire_theirs(manager, ELSEWHERE, "anna")["token"])
 
 
 # ---- size ------------------------------------------------------------------------------------------------------------

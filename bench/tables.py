@@ -157,6 +157,20 @@ def lock_and_unlock(plan: Plan, stores: Mapping[int, MemoryLockStore]) -> Report
     )
 
 
+def acquire_theirs(manager: Any, at: str, name: str) -> Any:
+    """A lock of WsgiDAV's manager, as ours are."""
+    return manager.acquire(
+        url=at,
+        lock_type="write",
+        lock_scope="exclusive",
+        lock_depth="0",
+        lock_owner=name.encode(),
+        timeout=900,
+        principal=name,
+        token_list=[],
+    )
+
+
 def _wsgidav(size: int) -> Callable[[], None]:
     """WsgiDAV's manager over its storage in memory, with so many locks on the same keys as ours."""
     from wsgidav.lock_man.lock_manager import LockManager
@@ -164,23 +178,11 @@ def _wsgidav(size: int) -> Callable[[], None]:
 
     manager = LockManager(LockStorageDict())
 
-    def acquire(at: str, name: str) -> Any:
-        return manager.acquire(
-            url=at,
-            lock_type="write",
-            lock_scope="exclusive",
-            lock_depth="0",
-            lock_owner=name.encode(),
-            timeout=900,
-            principal=name,
-            token_list=[],
-        )
-
     for number in range(size):
-        acquire(key(number), f"clerk{number}")
+        acquire_theirs(manager, key(number), f"clerk{number}")
 
     def turn() -> None:
-        manager.release(acquire(ELSEWHERE, "anna")["token"])
+        manager.release(acquire_theirs(manager, ELSEWHERE, "anna")["token"])
 
     return turn
 

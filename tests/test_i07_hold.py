@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from locklib.asgi import LockMiddleware as AsgiMiddleware
-from locklib.core.model import Done, Outcome, Query, Snapshot, Step, replace
+from locklib.core.model import Done, Query, Step, replace
 from locklib.core.policy import Policy
 from locklib.stores.gate import CLOSED
 from locklib.stores.memory import AsyncMemoryLockStore, MemoryLockStore
@@ -39,6 +39,7 @@ from support.direct import (
     wsgi_user,
 )
 from support.history import History, Span
+from support.hold_processes import kept
 
 
 class Pair(NamedTuple):
@@ -171,15 +172,6 @@ class LooksFirstAsgi(AsgiMiddleware):
             return await self.app(scope, receive, send)
         finally:
             self.store.end_now(claim)
-
-
-def kept(step: Step[Any], verdicts: list[bool]) -> Step[Any]:
-    def run(snapshot: Snapshot) -> Outcome[Any]:
-        outcome = step(snapshot)
-        verdicts[:] = [outcome.keep_claim]
-        return outcome
-
-    return run
 
 
 class LooksFirstAsyncStore(AsyncNoShortWay):
