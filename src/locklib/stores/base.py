@@ -146,7 +146,10 @@ class LockStore(Protocol):
 
 
 class AsyncLockStore(Protocol):
-    """A store for async code: the same words."""
+    """A store for async code: the same words.
+
+    One whose `transact` never waits may say so by a class attribute `never_waits = True`; it is not shielded then.
+    """
 
     @property
     def permits(self) -> AsyncPermits: ...
