@@ -331,9 +331,10 @@ class File:
         then who is in: of the two, one sees the other. What comes back to a list that was put away meanwhile is closed
         here, or by whoever put it away, or by both. Raises `StoreUnavailable` as `lent` does.
         """
-        users, idle, me = self._users, self._idle, get_ident()
+        users, me = self._users, get_ident()
         users.append(me)
         try:
+            idle = self._idle
             if self._forks or self._spoilt or not idle:
                 return self._first_of_another(text, values)
             try:
